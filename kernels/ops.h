@@ -1,0 +1,109 @@
+// The table of operations that layers call, one table per device. Every operation is row-invariant: the
+// bits of a token's result depend on that token's inputs alone, not on the number of tokens in the call,
+// on the tiles chosen, or on the number of threads.
+//
+// Types: `x` and `y` are f32 or bf16 (the model's activation type); sums are f32 in one fixed order;
+// a bf16 result is rounded once, to nearest even. Norm weights and biases are f32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "kernels/packed.h"
+#include "kernels/view.h"
+
+namespace shardline {
+
+class ThreadPool;  // kernels/cpu/thread_pool.h
+
+// What an operation runs on. `scratch` is private to the call; Ops::scratch_bytes tells how much.
+struct OpContext {
+  ThreadPool* threads = nullptr;  // nullptr: the calling thread alone
+  void* scratch = nullptr;
+  size_t scratch_bytes = 0;
+};
+
+enum class RopeStyle : uint8_t {
+  kHalf,         // pairs (i, i + d/2): Hugging Face's default, "neox"
+  kInterleaved,  // pairs (2i, 2i + 1): GGUF's llama
+};
+
+enum class Activation : uint8_t { kSilu };
+
+// One layer's paged keys or values: [blocks, kv_heads, block_tokens, head_dim], contiguous.
+struct KvPages {
+  View k;
+  View v;
+};
+
+// Some consecutive tokens of one sequence inside a flat batch.
+struct AttentionRow {
+  int32_t first_token;     // index of the row's first token in q and out
+  int32_t token_count;     // >= 1
+  int32_t first_position;  // its absolute position in the sequence
+  const int32_t* blocks;   // block table: block of positions [i * block_tokens, (i+1) * block_tokens)
+};
+
+struct AttentionArgs {
+  View q;    // [tokens, heads, head_dim]
+  View out;  // [tokens, heads, head_dim]
+  KvPages pages;
+  const AttentionRow* rows = nullptr;
+  int32_t row_count = 0;
+  float scale = 1.0f;
+};
+
+// Limits that size the scratch buffer.
+struct ScratchLimits {
+  int64_t max_tokens = 0;    // in one call
+  int64_t max_context = 0;   // positions of one sequence
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t hidden = 0;        // the widest row of any call
+};
+
+struct Ops {
+  std::string_view name;             // "cpu", "reference"
+  std::string_view instruction_set;  // "scalar", "avx2", "avx512", "avx512_bf16"
+
+  size_t (*scratch_bytes)(const ScratchLimits& limits, int threads);
+
+  // Packing. `w`: [n, k] f32 or bf16, rows may be strided. The packed type is `type` (f32 or bf16).
+  size_t (*packed_bytes)(DType type, int64_t n, int64_t k);
+  void (*pack)(const View& w, DType type, void* memory, Packed* out);
+
+  // y[m, n] = x[m, k] · wᵀ + bias. y: x's type or f32. bias: [n] f32 or null.
+  void (*matmul)(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y);
+  // y[t, :] = row ids[t] of the table. ids: [tokens] u32, below table.rows (the caller has checked).
+  void (*embed)(const OpContext&, const View& ids, const Packed& table, const View& y);
+  // y = x / sqrt(mean(x²) + eps) rounded to the activation type, then times weight and rounded again:
+  // Hugging Face's Llama rounds in this order. x, y: [tokens, hidden] (may be the same), weight: [hidden] f32.
+  void (*rms_norm)(const OpContext&, const View& x, const View& weight, float eps, const View& y);
+  // Rotates the first 2 * cos.shape[1] dimensions of every head in place.
+  // x: [tokens, heads, head_dim]; cos, sin: [tokens, rot_dim / 2] f32.
+  void (*rope)(const OpContext&, const View& x, const View& cos, const View& sin, RopeStyle style);
+  // Stores token t's key and value at slot[t] = block * block_tokens + offset. k, v: [tokens, kv_heads, head_dim];
+  // slots: [tokens] i64; rounds to the pages' type.
+  void (*kv_write)(const OpContext&, const View& k, const View& v, const View& slots,
+                   const KvPages& pages);
+  // Causal attention over the paged cache, which already holds the rows' own keys and values: softmax in f32,
+  // splits at absolute positions (multiples of 256) merged in order. heads is a multiple of kv_heads.
+  void (*attention)(const OpContext&, const AttentionArgs& args);
+  // y = act(gate) * up, each rounded to the type of y. All [tokens, inner].
+  void (*gated)(const OpContext&, Activation act, const View& gate, const View& up, const View& y);
+  // x += y, rounded to x's type. Both [tokens, hidden].
+  void (*add)(const OpContext&, const View& x, const View& y);
+};
+
+// The CPU's own kernels at the best instruction set that the machine has; SHARDLINE_CPU_ISA=scalar|avx2|
+// avx512|avx512_bf16 asks for a lower one (an unknown or unavailable name falls back to the best).
+const Ops& CpuOps();
+// One named instruction set, or null where this machine lacks it (tests, benchmarks).
+const Ops* CpuOpsFor(std::string_view instruction_set);
+// libtorch's operations behind the same table: the oracle, and what runs where a device has no kernel yet.
+// Links with shardline_kernels_reference.
+const Ops& ReferenceOps();
+
+}  // namespace shardline
