@@ -1,0 +1,53 @@
+// The sequences' state on one rank: paged KV pools and block tables, by group. A group is the layers
+// whose caches have one shape and one life (full attention, or a window). Which block belongs to whom is
+// decided by rank 0's scheduler and arrives in the step plan; this class only stores.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "kernels/view.h"
+#include "shared/base/status.h"
+#include "shared/ipc/step_plan.h"
+
+namespace shardline {
+
+inline constexpr int kBlockTokens = 16;
+
+// Declared by the model's layers.
+struct StateGroup {
+  int layers = 0;
+  int kv_heads = 0;  // on this rank
+  int head_dim = 0;
+  DType type = DType::kF32;
+  int64_t window = 0;  // 0: full attention
+
+  // Keys and values of all layers for kBlockTokens positions.
+  size_t block_bytes() const {
+    return size_t{2} * layers * kv_heads * head_dim * kBlockTokens * SizeOf(type);
+  }
+};
+
+class StateStorage {
+ public:
+  // Memory is reserved and touched here. Errors: ResourceExhausted naming --kv-cache-bytes.
+  static absl::StatusOr<std::unique_ptr<StateStorage>> Create(std::vector<StateGroup> groups,
+                                                              std::vector<int32_t> blocks_per_group,
+                                                              int max_sequences, int64_t max_context);
+  ~StateStorage();
+
+  void Apply(const std::vector<BlockUpdate>& updates);
+  // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group.
+  KvPages pages(int group, int layer) const;
+  // Block table of `slot`: entry i holds positions [i * kBlockTokens, (i + 1) * kBlockTokens).
+  const int32_t* blocks(int group, uint32_t slot) const;
+
+ private:
+  StateStorage() = default;
+  struct Group;
+  std::vector<Group> groups_;
+};
+
+}  // namespace shardline
