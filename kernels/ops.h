@@ -1,9 +1,9 @@
-// The table of operations that layers call, one table per device. Every operation is row-invariant: the
-// bits of a token's result depend on that token's inputs alone, not on the number of tokens in the call,
-// on the tiles chosen, or on the number of threads.
+// The table of operations that layers call, one table per device. Every operation is row-invariant:
+// the bits of a token's result depend on that token's inputs alone, not on the number of tokens in
+// the call, on the tiles chosen, or on the number of threads.
 //
-// Types: `x` and `y` are f32 or bf16 (the model's activation type); sums are f32 in one fixed order;
-// a bf16 result is rounded once, to nearest even. Norm weights and biases are f32.
+// Types: `x` and `y` are f32 or bf16 (the model's activation type); sums are f32 in one fixed
+// order; a bf16 result is rounded once, to nearest even. Norm weights and biases are f32.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,8 @@ struct AttentionRow {
   int32_t first_token;     // index of the row's first token in q and out
   int32_t token_count;     // >= 1
   int32_t first_position;  // its absolute position in the sequence
-  const int32_t* blocks;   // block table: block of positions [i * block_tokens, (i+1) * block_tokens)
+  const int32_t*
+      blocks;  // block table: block of positions [i * block_tokens, (i+1) * block_tokens)
 };
 
 struct AttentionArgs {
@@ -56,12 +57,12 @@ struct AttentionArgs {
 
 // Limits that size the scratch buffer.
 struct ScratchLimits {
-  int64_t max_tokens = 0;    // in one call
-  int64_t max_context = 0;   // positions of one sequence
+  int64_t max_tokens = 0;   // in one call
+  int64_t max_context = 0;  // positions of one sequence
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t hidden = 0;        // the widest row of any call
+  int64_t hidden = 0;  // the widest row of any call
 };
 
 struct Ops {
@@ -76,20 +77,23 @@ struct Ops {
 
   // y[m, n] = x[m, k] · wᵀ + bias. y: x's type or f32. bias: [n] f32 or null.
   void (*matmul)(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y);
-  // y[t, :] = row ids[t] of the table. ids: [tokens] u32, below table.rows (the caller has checked).
+  // y[t, :] = row ids[t] of the table. ids: [tokens] u32, below table.rows (the caller has
+  // checked).
   void (*embed)(const OpContext&, const View& ids, const Packed& table, const View& y);
-  // y = x / sqrt(mean(x²) + eps) rounded to the activation type, then times weight and rounded again:
-  // Hugging Face's Llama rounds in this order. x, y: [tokens, hidden] (may be the same), weight: [hidden] f32.
+  // y = x / sqrt(mean(x²) + eps) rounded to the activation type, then times weight and rounded
+  // again: Hugging Face's Llama rounds in this order. x, y: [tokens, hidden] (may be the same),
+  // weight: [hidden] f32.
   void (*rms_norm)(const OpContext&, const View& x, const View& weight, float eps, const View& y);
   // Rotates the first 2 * cos.shape[1] dimensions of every head in place.
   // x: [tokens, heads, head_dim]; cos, sin: [tokens, rot_dim / 2] f32.
   void (*rope)(const OpContext&, const View& x, const View& cos, const View& sin, RopeStyle style);
-  // Stores token t's key and value at slot[t] = block * block_tokens + offset. k, v: [tokens, kv_heads, head_dim];
-  // slots: [tokens] i64; rounds to the pages' type.
+  // Stores token t's key and value at slot[t] = block * block_tokens + offset. k, v: [tokens,
+  // kv_heads, head_dim]; slots: [tokens] i64; rounds to the pages' type.
   void (*kv_write)(const OpContext&, const View& k, const View& v, const View& slots,
                    const KvPages& pages);
-  // Causal attention over the paged cache, which already holds the rows' own keys and values: softmax in f32,
-  // splits at absolute positions (multiples of 256) merged in order. heads is a multiple of kv_heads.
+  // Causal attention over the paged cache, which already holds the rows' own keys and values:
+  // softmax in f32, splits at absolute positions (multiples of 256) merged in order. heads is a
+  // multiple of kv_heads.
   void (*attention)(const OpContext&, const AttentionArgs& args);
   // y = act(gate) * up, each rounded to the type of y. All [tokens, inner].
   void (*gated)(const OpContext&, Activation act, const View& gate, const View& up, const View& y);
@@ -97,13 +101,14 @@ struct Ops {
   void (*add)(const OpContext&, const View& x, const View& y);
 };
 
-// The CPU's own kernels at the best instruction set that the machine has; SHARDLINE_CPU_ISA=scalar|avx2|
-// avx512|avx512_bf16 asks for a lower one (an unknown or unavailable name falls back to the best).
+// The CPU's own kernels at the best instruction set that the machine has;
+// SHARDLINE_CPU_ISA=scalar|avx2| avx512|avx512_bf16 asks for a lower one (an unknown or unavailable
+// name falls back to the best).
 const Ops& CpuOps();
 // One named instruction set, or null where this machine lacks it (tests, benchmarks).
 const Ops* CpuOpsFor(std::string_view instruction_set);
-// libtorch's operations behind the same table: the oracle, and what runs where a device has no kernel yet.
-// Links with shardline_kernels_reference.
+// libtorch's operations behind the same table: the oracle, and what runs where a device has no
+// kernel yet. Links with shardline_kernels_reference.
 const Ops& ReferenceOps();
 
 }  // namespace shardline

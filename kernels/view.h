@@ -14,29 +14,43 @@ enum class DType : uint8_t { kF32, kBF16, kF16, kI32, kU32, kI64, kU8 };
 
 constexpr size_t SizeOf(DType type) {
   switch (type) {
-    case DType::kF32: case DType::kI32: case DType::kU32: return 4;
-    case DType::kBF16: case DType::kF16: return 2;
-    case DType::kI64: return 8;
-    case DType::kU8: return 1;
+    case DType::kF32:
+    case DType::kI32:
+    case DType::kU32:
+      return 4;
+    case DType::kBF16:
+    case DType::kF16:
+      return 2;
+    case DType::kI64:
+      return 8;
+    case DType::kU8:
+      return 1;
   }
   return 0;
 }
 
 constexpr std::string_view NameOf(DType type) {
   switch (type) {
-    case DType::kF32: return "f32";
-    case DType::kBF16: return "bf16";
-    case DType::kF16: return "f16";
-    case DType::kI32: return "i32";
-    case DType::kU32: return "u32";
-    case DType::kI64: return "i64";
-    case DType::kU8: return "u8";
+    case DType::kF32:
+      return "f32";
+    case DType::kBF16:
+      return "bf16";
+    case DType::kF16:
+      return "f16";
+    case DType::kI32:
+      return "i32";
+    case DType::kU32:
+      return "u32";
+    case DType::kI64:
+      return "i64";
+    case DType::kU8:
+      return "u8";
   }
   return "?";
 }
 
-// Up to four dimensions, outermost first; strides in elements. The innermost dimension of a view that
-// a kernel reads or writes is contiguous unless the kernel's comment says otherwise.
+// Up to four dimensions, outermost first; strides in elements. The innermost dimension of a view
+// that a kernel reads or writes is contiguous unless the kernel's comment says otherwise.
 struct View {
   void* data = nullptr;
   DType type = DType::kF32;
@@ -64,13 +78,16 @@ struct View {
   size_t bytes() const { return static_cast<size_t>(elements()) * SizeOf(type); }  // if contiguous
 
   template <typename T>
-  T* as() const { return static_cast<T*>(data); }
+  T* as() const {
+    return static_cast<T*>(data);
+  }
 
   // Rows [begin, begin + count) of the outermost dimension.
   View Rows(int64_t begin, int64_t count) const {
     assert(rank >= 1 && begin >= 0 && begin + count <= shape[0]);
     View view = *this;
-    view.data = static_cast<std::byte*>(data) + begin * stride[0] * static_cast<int64_t>(SizeOf(type));
+    view.data =
+        static_cast<std::byte*>(data) + begin * stride[0] * static_cast<int64_t>(SizeOf(type));
     view.shape[0] = count;
     return view;
   }

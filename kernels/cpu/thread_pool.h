@@ -1,5 +1,5 @@
-// A fixed set of threads that run one function over indices together; the calling thread takes part.
-// Threads spin a few microseconds between calls, then sleep on a futex.
+// A fixed set of threads that run one function over indices together; the calling thread takes
+// part. Threads spin a few microseconds between calls, then sleep on a futex.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
-  // Calls task(part, parts) once for each part in [0, parts), parts == size(); returns when all are done.
-  // Not re-entrant. The task must not throw.
+  // Calls task(part, parts) once for each part in [0, parts), parts == size(); returns when all are
+  // done. Not re-entrant. The task must not throw.
   void Run(const std::function<void(int part, int parts)>& task);
 
  private:

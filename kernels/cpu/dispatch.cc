@@ -1,0 +1,51 @@
+// Chooses the instruction set: the best one that the processor and the operating system support, or
+// the one that SHARDLINE_CPU_ISA names.
+#include <cstdlib>
+
+#include "kernels/cpu/ops.h"
+
+namespace shardline {
+namespace {
+
+// Best first. `__builtin_cpu_supports` asks cpuid, and xgetbv for the registers that the system
+// saves.
+struct Choice {
+  const Ops* ops;
+  bool available;
+};
+
+template <typename Visit>
+const Ops* FirstOf(const Visit& wanted) {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
+  const bool avx512_bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  const Choice choices[] = {{&kAvx512Bf16Ops, avx512_bf16},
+                            {&kAvx512Ops, avx512},
+                            {&kAvx2Ops, avx2},
+                            {&kScalarOps, true}};
+  for (const Choice& choice : choices) {
+    if (choice.available && wanted(*choice.ops)) return choice.ops;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const Ops* CpuOpsFor(std::string_view instruction_set) {
+  return FirstOf([&](const Ops& ops) { return ops.instruction_set == instruction_set; });
+}
+
+const Ops& CpuOps() {
+  static const Ops* const chosen = [] {
+    if (const char* name = std::getenv("SHARDLINE_CPU_ISA"); name != nullptr) {
+      if (const Ops* ops = CpuOpsFor(name); ops != nullptr) return ops;
+    }
+    return FirstOf([](const Ops&) { return true; });
+  }();
+  return *chosen;
+}
+
+}  // namespace shardline

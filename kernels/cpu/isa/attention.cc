@@ -1,0 +1,283 @@
+// Causal attention over the paged cache, one split of 256 absolute positions at a time. Within a
+// split: keys are turned into the layout of packed weights, scores are a matrix product with them,
+// softmax is taken in two passes, and values are another product. Splits are merged in ascending
+// order as in online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022,
+// arXiv:2205.14135). Every step of it treats a (query, head) pair for itself, so its bits do not
+// depend on the queries beside it.
+#include "kernels/cpu/isa/exp.h"
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/tile.h"
+
+namespace shardline::SHARDLINE_ISA {
+namespace {
+
+constexpr float kInfinity = __builtin_inff();
+
+struct Shape {
+  int64_t group;  // query heads per kv head
+  int64_t head_dim;
+  int64_t padded;          // head_dim rounded up to 16
+  int64_t depth;           // head_dim rounded up to 2
+  int64_t rows;            // pairs of (query, head) in the item; row = query * group + head
+  int32_t first_position;  // of the item's first query
+  int32_t begin;           // first position of the split
+  int32_t count;           // positions that the item's last query sees in the split; <= 0: none
+};
+
+Shape ShapeOf(const AttentionArgs& args, const AttentionItem& item, int32_t split) {
+  Shape s;
+  s.group = args.q.shape[1] / args.pages.k.shape[1];
+  s.head_dim = args.q.shape[2];
+  s.padded = PaddedHeadDim(s.head_dim);
+  s.depth = PaddedDepth(s.head_dim);
+  s.rows = item.query_count * s.group;
+  s.first_position = item.row->first_position + item.first_query;
+  s.begin = split * kSplitPositions;
+  s.count = Least(s.first_position + item.query_count - s.begin, kSplitPositions);
+  return s;
+}
+
+// How many positions of the split a row sees.
+int32_t Visible(const Shape& s, int64_t row) {
+  const int32_t position = s.first_position + static_cast<int32_t>(row / s.group);
+  return Least(position + 1 - s.begin, kSplitPositions);
+}
+
+template <typename T>
+const T* QueryRow(const AttentionArgs& args, const AttentionItem& item, const Shape& s,
+                  int64_t row) {
+  const int64_t token = item.row->first_token + item.first_query + row / s.group;
+  const int64_t head = item.kv_head * s.group + row % s.group;
+  return RowOf<T>(args.q, token) + head * args.q.stride[1];
+}
+
+// The key or value of one position: [head_dim].
+template <typename T>
+const T* PageRow(const View& pages, const AttentionItem& item, int32_t position) {
+  const auto block_tokens = static_cast<int32_t>(pages.shape[2]);
+  const int64_t block = item.row->blocks[position / block_tokens];
+  return RowOf<T>(pages, block) + item.kv_head * pages.stride[1] +
+         position % block_tokens * pages.stride[2];
+}
+
+// Panels as the tile reads them: [panel][head_dim][rows] f32 or [panel][head_dim / 2][rows][2]
+// bf16.
+template <typename T>
+void PackQueries(const AttentionArgs& args, const AttentionItem& item, const Shape& s, bool pairs,
+                 float* out) {
+  for (int64_t first = 0; first < s.rows; first += kTileRows) {
+    const int64_t rows = Least<int64_t>(kTileRows, s.rows - first);
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* q = QueryRow<T>(args, item, s, first + r);
+      if (pairs) {
+        auto* panel = reinterpret_cast<Bf16*>(out) + first * s.depth;
+        for (int64_t i = 0; i < s.depth; ++i) {
+          panel[(i / 2 * rows + r) * 2 + i % 2] = i < s.head_dim ? ToBf16(ToFloat(q[i])) : Bf16{0};
+        }
+      } else {
+        float* panel = out + first * s.depth;
+        for (int64_t i = 0; i < s.head_dim; ++i) panel[i * rows + r] = ToFloat(q[i]);
+        if (s.depth > s.head_dim) panel[s.head_dim * rows + r] = 0.0f;
+      }
+    }
+  }
+}
+
+// Keys as packed weights: groups of 16 positions, [head_dim][16] f32 or [head_dim / 2][16][2] bf16;
+// zeros beyond `count`, so that nothing is read that has not been written.
+void PackKeys(const float*, const AttentionArgs& args, const AttentionItem& item, const Shape& s,
+              float* out) {
+  for (int32_t j = 0; j < (s.count + 15) / 16 * 16; ++j) {
+    float* column = out + j / 16 * 16 * s.head_dim + j % 16;
+    const float* key = j < s.count ? PageRow<float>(args.pages.k, item, s.begin + j) : nullptr;
+    for (int64_t i = 0; i < s.head_dim; ++i) column[i * 16] = key ? key[i] : 0.0f;
+  }
+}
+void PackKeys(const Bf16*, const AttentionArgs& args, const AttentionItem& item, const Shape& s,
+              float* out) {
+  for (int32_t j = 0; j < (s.count + 15) / 16 * 16; ++j) {
+    auto* column = reinterpret_cast<Bf16*>(out) + j / 16 * 16 * s.depth + j % 16 * 2;
+    const Bf16* key = j < s.count ? PageRow<Bf16>(args.pages.k, item, s.begin + j) : nullptr;
+    for (int64_t i = 0; i < s.depth; ++i) {
+      column[i / 2 * 32 + i % 2] = key && i < s.head_dim ? key[i] : Bf16{0};
+    }
+  }
+}
+
+// Values as f32 weights: groups of 16 dimensions, [position][16].
+template <typename T>
+void PackValues(const AttentionArgs& args, const AttentionItem& item, const Shape& s, float* out) {
+  for (int32_t j = 0; j < s.count; ++j) {
+    const T* value = PageRow<T>(args.pages.v, item, s.begin + j);
+    for (int64_t i = 0; i < s.padded; i += 16) {
+      float* to = out + i * kSplitPositions + j * 16;
+      const int64_t n = Least<int64_t>(16, s.head_dim - i);
+      if (n == 16) {
+        for (int64_t d = 0; d < 16; ++d) to[d] = ToFloat(value[i + d]);
+      } else {
+        for (int64_t d = 0; d < 16; ++d) to[d] = d < n ? ToFloat(value[i + d]) : 0.0f;
+      }
+    }
+  }
+}
+
+template <typename Product>
+void Scores(const Shape& s, const float* queries, const float* keys, float* scores) {
+  constexpr int64_t kStepDepth = Product::kWStep / 16;
+  constexpr int64_t kBytesPerDepth = sizeof(typename Product::X) * Product::kXStep / kStepDepth;
+  const int64_t depth = sizeof(typename Product::W) == 2 ? s.depth : s.head_dim;
+  for (int64_t first = 0; first < s.rows; first += kTileRows) {
+    TileCall tile;
+    tile.x = reinterpret_cast<const char*>(queries) + first * s.depth * kBytesPerDepth;
+    tile.w = keys;
+    tile.w_group = depth * 16;
+    tile.steps = depth / kStepDepth;
+    tile.sums = scores + first * kSplitPositions;
+    tile.sums_row = kSplitPositions;
+    Tiles<Product>(tile, static_cast<int>(Least<int64_t>(kTileRows, s.rows - first)),
+                   (s.count + 15) / 16);
+  }
+}
+
+// scores[0..visible) become e^(scale * score - max), the rest of the last sixteen zero.
+void Softmax(float* scores, int32_t visible, float scale, float* max, float* sum) {
+  const int32_t end = (visible + 15) / 16 * 16;
+  alignas(64) float lane[16];
+  for (int j = 0; j < 16; ++j) lane[j] = -kInfinity;
+  for (int32_t i = visible; i < end; ++i) scores[i] = -kInfinity;
+  for (int32_t i = 0; i < end; i += 16) {
+    for (int j = 0; j < 16; ++j) {
+      const float score = i + j < visible ? scores[i + j] * scale : -kInfinity;
+      scores[i + j] = score;
+      lane[j] = score > lane[j] ? score : lane[j];
+    }
+  }
+  float top = lane[0];
+  for (int j = 1; j < 16; ++j) top = lane[j] > top ? lane[j] : top;
+  for (int j = 0; j < 16; ++j) lane[j] = 0.0f;
+  for (int32_t i = 0; i < end; i += 16) {
+    for (int j = 0; j < 16; ++j) {
+      scores[i + j] = Exp(scores[i + j] - top);
+      lane[j] += scores[i + j];
+    }
+  }
+  for (int32_t i = visible; i < end; ++i) scores[i] = 0.0f;
+  *max = top;
+  *sum = SumLanes(lane);
+}
+
+// Weighted sums of values. Rows of a tile share the positions that all of them see; each goes on
+// alone over the few that it sees beyond those.
+void Weigh(const Shape& s, const float* scores, const float* values, float* out) {
+  for (int64_t first = 0; first < s.rows; first += kTileRows) {
+    const int64_t rows = Least<int64_t>(kTileRows, s.rows - first);
+    const int32_t shared =
+        Visible(s, first) > 0 ? Visible(s, first) : 0;  // the first row sees least
+    TileCall tile;
+    tile.x = scores + first * kSplitPositions;
+    tile.w = values;
+    tile.w_group = kSplitPositions * 16;
+    tile.steps = shared;
+    tile.sums = out + first * s.padded;
+    tile.sums_row = s.padded;
+    if (shared > 0) Tiles<F32Product<kSplitPositions>>(tile, static_cast<int>(rows), s.padded / 16);
+    for (int64_t r = 0; r < rows; ++r) {
+      TileCall rest = tile;
+      rest.steps = Visible(s, first + r) - shared;
+      if (rest.steps <= 0) continue;
+      rest.x = scores + (first + r) * kSplitPositions + shared;
+      rest.w = values + shared * 16;
+      rest.sums = out + (first + r) * s.padded;
+      rest.resume = shared > 0;
+      Tiles<F32Product<kSplitPositions>>(rest, 1, s.padded / 16);
+    }
+  }
+}
+
+template <typename T>
+void FinishRow(const float* values, float sum, int64_t n, T* out) {
+  for (int64_t i = 0; i < n; ++i) Put(out + i, values[i] / sum);
+}
+
+// Parts of the thread's memory, in floats.
+int64_t QueryFloats(int64_t rows, int64_t head_dim) { return rows * PaddedHeadDim(head_dim); }
+int64_t KeyFloats(int64_t head_dim) { return kSplitPositions * PaddedHeadDim(head_dim); }
+
+}  // namespace
+
+int64_t AttentionBytes(int64_t rows, int64_t head_dim) {
+  const int64_t floats =
+      QueryFloats(rows, head_dim) + 2 * KeyFloats(head_dim) + rows * kSplitPositions;
+  return (floats * 4 + 63) / 64 * 64;
+}
+
+void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t split, void* memory,
+                 const AttentionState& partial) {
+  const Shape s = ShapeOf(args, item, split);
+  auto* keys = static_cast<float*>(memory);
+  float* values = keys + KeyFloats(s.head_dim);
+  float* scores = values + KeyFloats(s.head_dim);
+  float* queries = scores + s.rows * kSplitPositions;
+  const bool bf16_cache = args.pages.k.type == DType::kBF16;
+  bool pairs = false;
+#if defined(__AVX512BF16__)
+  pairs = bf16_cache && args.q.type == DType::kBF16;
+#endif
+  SL_FOR_FLOAT_TYPE(args.q.type, T, PackQueries<T>(args, item, s, pairs, queries));
+  SL_FOR_FLOAT_TYPE(args.pages.k.type, T, {
+    PackKeys(static_cast<const T*>(nullptr), args, item, s, keys);
+    PackValues<T>(args, item, s, values);
+  });
+  if (!bf16_cache) {
+    Scores<F32Product<0>>(s, queries, keys, scores);
+#if defined(__AVX512BF16__)
+  } else if (pairs) {
+    Scores<PairsProduct>(s, queries, keys, scores);
+#endif
+  } else {
+    Scores<WidenedProduct>(s, queries, keys, scores);
+  }
+  for (int64_t row = 0; row < s.rows; ++row) {
+    if (const int32_t visible = Visible(s, row); visible > 0) {
+      Softmax(scores + row * kSplitPositions, visible, args.scale, partial.max + row,
+              partial.sum + row);
+    }
+  }
+  Weigh(s, scores, values, partial.values);
+}
+
+void AttendMerge(const AttentionArgs& args, const AttentionItem& item, int32_t split,
+                 const AttentionState& partial, const AttentionState& total) {
+  const Shape s = ShapeOf(args, item, split);
+  for (int64_t row = 0; row < s.rows; ++row) {
+    if (Visible(s, row) <= 0) continue;  // not a single operation, so that -0 stays -0
+    const float* from = partial.values + row * s.padded;
+    float* to = total.values + row * s.padded;
+    if (split == 0) {
+      total.max[row] = partial.max[row];
+      total.sum[row] = partial.sum[row];
+      for (int64_t i = 0; i < s.padded; ++i) to[i] = from[i];
+      continue;
+    }
+    const float max = partial.max[row] > total.max[row] ? partial.max[row] : total.max[row];
+    const float old_factor = Exp(total.max[row] - max);
+    const float new_factor = Exp(partial.max[row] - max);
+    total.max[row] = max;
+    total.sum[row] = total.sum[row] * old_factor + partial.sum[row] * new_factor;
+    for (int64_t i = 0; i < s.padded; ++i) to[i] = to[i] * old_factor + from[i] * new_factor;
+  }
+}
+
+void AttendFinish(const AttentionArgs& args, const AttentionItem& item,
+                  const AttentionState& total) {
+  const Shape s = ShapeOf(args, item, 0);
+  for (int64_t row = 0; row < s.rows; ++row) {
+    const int64_t token = item.row->first_token + item.first_query + row / s.group;
+    const int64_t head = item.kv_head * s.group + row % s.group;
+    SL_FOR_FLOAT_TYPE(args.out.type, T,
+                      FinishRow(total.values + row * s.padded, total.sum[row], s.head_dim,
+                                RowOf<T>(args.out, token) + head * args.out.stride[1]));
+  }
+}
+
+}  // namespace shardline::SHARDLINE_ISA

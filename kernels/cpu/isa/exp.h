@@ -1,0 +1,33 @@
+// e^x in f32, within 2 units in the last place, the same bits for a value wherever it stands in a
+// vector: only IEEE operations without branches, so compilers may vectorise loops over it freely.
+#pragma once
+
+#include "kernels/cpu/isa/simd.h"
+
+namespace shardline::SHARDLINE_ISA {
+
+// x = n ln 2 + r with |r| <= ln 2 / 2; e^x = 2^n e^r, e^r = 1 + r + r² P(r) with P fitted at
+// Chebyshev nodes. Below about -104 the result is 0, above 88.73 infinity; NaN stays NaN.
+SL_INLINE float Exp(float x) {
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  x = x < -105.0f ? -105.0f : x;
+  x = x > 90.0f ? 90.0f : x;
+  const float shifted = x * 1.44269504f + kShift;
+  const float n = shifted - kShift;
+  float r = MulAdd(n, -0.693359375f, x);  // exact: the constant has 9 bits
+  r = MulAdd(n, 2.12194440e-4f, r);
+  float p = 1.39263760e-3f;
+  p = MulAdd(p, r, 8.36333308e-3f);
+  p = MulAdd(p, r, 4.16665535e-2f);
+  p = MulAdd(p, r, 1.66665761e-1f);
+  p = MulAdd(p, r, 0.5f);
+  const float y = MulAdd(r * r, p, r) + 1.0f;
+  // 2^n in two factors, because n may be below -126 or above 127.
+  const int32_t exponent = __builtin_bit_cast(int32_t, shifted) - 0x4b400000;
+  const int32_t half = exponent >> 1;
+  const uint32_t low = static_cast<uint32_t>(half + 127) << 23;
+  const uint32_t high = static_cast<uint32_t>(exponent - half + 127) << 23;
+  return y * __builtin_bit_cast(float, low) * __builtin_bit_cast(float, high);
+}
+
+}  // namespace shardline::SHARDLINE_ISA

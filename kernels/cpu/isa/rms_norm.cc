@@ -1,0 +1,36 @@
+// Root mean square norm of rows: the squares are summed in sixteen fixed lanes, element i in lane i
+// mod 16.
+#include "kernels/cpu/isa/kernels.h"
+
+namespace shardline::SHARDLINE_ISA {
+namespace {
+
+template <typename T>
+float SumOfSquares(const T* x, int64_t n) {
+  alignas(64) float lane[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) lane[j] = MulAdd(ToFloat(x[i + j]), ToFloat(x[i + j]), lane[j]);
+  }
+  for (int j = 0; i + j < n; ++j) lane[j] = MulAdd(ToFloat(x[i + j]), ToFloat(x[i + j]), lane[j]);
+  return SumLanes(lane);
+}
+
+template <typename T>
+void Row(const T* x, const float* weight, float eps, int64_t n, T* y) {
+  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
+  const float scale = 1.0f / __builtin_sqrtf(mean + eps);
+  for (int64_t i = 0; i < n; ++i) Put(y + i, Rounded<T>(ToFloat(x[i]) * scale) * weight[i]);
+}
+
+}  // namespace
+
+void RmsNorm(const View& x, const View& weight, float eps, const View& y, int64_t begin,
+             int64_t end) {
+  const auto* w = static_cast<const float*>(weight.data);
+  for (int64_t t = begin; t < end; ++t) {
+    SL_FOR_FLOAT_TYPE(x.type, T, Row<T>(RowOf<T>(x, t), w, eps, x.shape[1], RowOf<T>(y, t)));
+  }
+}
+
+}  // namespace shardline::SHARDLINE_ISA

@@ -1,0 +1,146 @@
+// Sixteen f32 lanes in the registers of the instruction set that this file is compiled for, and the
+// bf16 conversions. The files in this folder are compiled once per instruction set into a namespace
+// of its own (SHARDLINE_ISA), so no function of a wider instruction set can replace one of a
+// narrower at link time; for the same reason they call nothing inline from outside the namespace.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define SL_INLINE inline __attribute__((always_inline))
+
+namespace shardline::SHARDLINE_ISA {
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+SL_INLINE float ToFloat(float x) { return x; }
+SL_INLINE float ToFloat(Bf16 x) { return __builtin_bit_cast(float, uint32_t{x.bits} << 16); }
+
+// To nearest, ties to even; a NaN stays a (quiet) NaN.
+SL_INLINE Bf16 ToBf16(float x) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const uint32_t nan = (bits >> 16) | 0x40u;
+  return Bf16{static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
+}
+
+SL_INLINE void Put(float* out, float x) { *out = x; }
+SL_INLINE void Put(Bf16* out, float x) { *out = ToBf16(x); }
+// x as an element of type T holds it.
+template <typename T>
+SL_INLINE float Rounded(float x) {
+  T out;
+  Put(&out, x);
+  return ToFloat(out);
+}
+
+template <typename T>
+SL_INLINE T Least(T a, T b) {
+  return b < a ? b : a;
+}
+
+// a * b + c: fused where the instruction set has it, two roundings where it has not.
+SL_INLINE float MulAdd(float a, float b, float c) {
+#if defined(__FMA__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+#if defined(__AVX512F__)
+
+using F32x16 = __m512;
+SL_INLINE F32x16 Zero() { return _mm512_setzero_ps(); }
+SL_INLINE F32x16 Set1(float x) { return _mm512_set1_ps(x); }
+SL_INLINE F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
+SL_INLINE void Store(float* p, F32x16 a) { _mm512_storeu_ps(p, a); }
+SL_INLINE F32x16 MulAdd(F32x16 a, F32x16 b, F32x16 c) { return _mm512_fmadd_ps(a, b, c); }
+// Sixteen pairs of bf16: the first and the second element of every pair.
+SL_INLINE F32x16 LoadFirst(const Bf16* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+SL_INLINE F32x16 LoadSecond(const Bf16* p) {
+  return _mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+
+#elif defined(__AVX2__)
+
+struct F32x16 {
+  __m256 a, b;
+};
+SL_INLINE F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+SL_INLINE F32x16 Set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+SL_INLINE F32x16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+SL_INLINE void Store(float* p, F32x16 x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+SL_INLINE F32x16 MulAdd(F32x16 x, F32x16 y, F32x16 z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+SL_INLINE __m256i LoadBits(const Bf16* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+SL_INLINE F32x16 LoadFirst(const Bf16* p) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(LoadBits(p), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(LoadBits(p + 16), 16))};
+}
+SL_INLINE F32x16 LoadSecond(const Bf16* p) {
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(LoadBits(p), high)),
+          _mm256_castsi256_ps(_mm256_and_si256(LoadBits(p + 16), high))};
+}
+
+#else
+
+struct F32x16 {
+  float lane[16];
+};
+SL_INLINE F32x16 Set1(float x) {
+  F32x16 out;
+  for (float& lane : out.lane) lane = x;
+  return out;
+}
+SL_INLINE F32x16 Zero() { return Set1(0.0f); }
+SL_INLINE F32x16 Load(const float* p) {
+  F32x16 out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = p[i];
+  return out;
+}
+SL_INLINE void Store(float* p, const F32x16& a) {
+  for (int i = 0; i < 16; ++i) p[i] = a.lane[i];
+}
+SL_INLINE F32x16 MulAdd(const F32x16& a, const F32x16& b, const F32x16& c) {
+  F32x16 out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = MulAdd(a.lane[i], b.lane[i], c.lane[i]);
+  return out;
+}
+SL_INLINE F32x16 LoadFirst(const Bf16* p) {
+  F32x16 out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = ToFloat(p[2 * i]);
+  return out;
+}
+SL_INLINE F32x16 LoadSecond(const Bf16* p) {
+  F32x16 out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = ToFloat(p[2 * i + 1]);
+  return out;
+}
+
+#endif
+
+// The sum of sixteen lanes in one fixed order.
+SL_INLINE float SumLanes(const float* lane) {
+  float eight[8], four[4];
+  for (int i = 0; i < 8; ++i) eight[i] = lane[i] + lane[i + 8];
+  for (int i = 0; i < 4; ++i) four[i] = eight[i] + eight[i + 4];
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+}  // namespace shardline::SHARDLINE_ISA

@@ -1,0 +1,144 @@
+// The CPU's table of operations: cuts each into ranges for the threads and runs the kernels of one
+// instruction set on them.
+#include "kernels/cpu/ops.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
+
+namespace shardline {
+namespace {
+
+constexpr int64_t kParallelWork =
+    32768;  // elements (or products / 8) below which one thread is as quick
+constexpr int64_t kPanelsPerBlock = 8;
+constexpr int64_t kChunksPerThread = 4;
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Rows [0, rows) of `width` elements each, in ranges.
+template <typename Body>
+void ForRows(const OpContext& context, int64_t rows, int64_t width, const Body& body) {
+  const int64_t per_range = std::max<int64_t>(1, kParallelWork / std::max<int64_t>(1, width));
+  const int64_t ranges = std::min(CeilDiv(rows, per_range), rows);
+  if (ranges <= 1 || ThreadsOf(context) == 1) {
+    body(int64_t{0}, rows);
+    return;
+  }
+  ParallelFor(context, ranges,
+              [&](int64_t i, int) { body(rows * i / ranges, rows * (i + 1) / ranges); });
+}
+
+// Blocks of panels times ranges of column groups.
+void MultiplyPanels(const Kernels& kernels, const OpContext& context, const MatmulCall& call) {
+  const int64_t panels = CeilDiv(call.rows, kernels.tile_rows);
+  const int64_t groups = CeilDiv(call.w.rows, 16);
+  const int64_t blocks = CeilDiv(panels, kPanelsPerBlock);
+  const int64_t threads = ThreadsOf(context);
+  if (threads == 1 || call.rows * call.w.rows * call.w.cols < kParallelWork * 8) {
+    kernels.matmul(call, 0, panels, 0, groups);
+    return;
+  }
+  const int64_t ranges = std::min(groups, std::max<int64_t>(1, threads * kChunksPerThread));
+  ParallelFor(context, blocks * ranges, [&](int64_t i, int) {
+    const int64_t block = i / ranges, range = i % ranges;
+    kernels.matmul(call, block * kPanelsPerBlock, std::min(panels, (block + 1) * kPanelsPerBlock),
+                   groups * range / ranges, groups * (range + 1) / ranges);
+  });
+}
+
+size_t PanelBytes(int64_t rows, int64_t k) {
+  return static_cast<size_t>(rows * PaddedDepth(k)) * sizeof(float);
+}
+
+void CpuMatmul(const Kernels& kernels, const OpContext& context, const View& x, const Packed& w,
+               const View* bias, const View& y) {
+  MatmulCall call{
+      .rows = x.shape[0], .w = w, .bias = bias ? bias->as<const float>() : nullptr, .y = y};
+  const bool pairs = kernels.bf16_pairs && x.type == DType::kBF16 && w.type == DType::kBF16;
+  call.form = pairs ? PanelForm::kPairs : PanelForm::kF32;
+  const bool as_panel = pairs || x.type == DType::kF32;
+  if (x.shape[0] == 1 && as_panel && x.shape[1] % 2 == 0) {  // one row is its own panel
+    call.panels = x.data;
+    MultiplyPanels(kernels, context, call);
+    return;
+  }
+  Scratch scratch(context, PanelBytes(x.shape[0], x.shape[1]));
+  void* panels = scratch.Take(PanelBytes(x.shape[0], x.shape[1]));
+  ForRows(
+      context, CeilDiv(x.shape[0], kernels.tile_rows), x.shape[1] * kernels.tile_rows,
+      [&](int64_t begin, int64_t end) { kernels.pack_panels(x, call.form, begin, end, panels); });
+  call.panels = panels;
+  MultiplyPanels(kernels, context, call);
+}
+
+// The functions of the table; `kKernels` is one instruction set's.
+template <const Kernels& kKernels>
+struct Functions {
+  static size_t ScratchBytes(const ScratchLimits& limits, int threads) {
+    return std::max(PanelBytes(limits.max_tokens, limits.hidden) + 64,
+                    AttentionScratchBytes(kKernels, limits, threads));
+  }
+  static void Matmul(const OpContext& context, const View& x, const Packed& w, const View* bias,
+                     const View& y) {
+    if (x.shape[0] > 0) CpuMatmul(kKernels, context, x, w, bias, y);
+  }
+  static void Embed(const OpContext& context, const View& ids, const Packed& table, const View& y) {
+    ForRows(context, y.shape[0], y.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.embed(ids, table, y, begin, end); });
+  }
+  static void RmsNorm(const OpContext& context, const View& x, const View& weight, float eps,
+                      const View& y) {
+    ForRows(context, x.shape[0], x.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.rms_norm(x, weight, eps, y, begin, end); });
+  }
+  static void Rope(const OpContext& context, const View& x, const View& cos, const View& sin,
+                   RopeStyle style) {
+    ForRows(context, x.shape[0], x.shape[1] * x.shape[2],
+            [&](int64_t begin, int64_t end) { kKernels.rope(x, cos, sin, style, begin, end); });
+  }
+  static void KvWrite(const OpContext& context, const View& k, const View& v, const View& slots,
+                      const KvPages& pages) {
+    ForRows(context, k.shape[0], 2 * k.shape[1] * k.shape[2],
+            [&](int64_t begin, int64_t end) { kKernels.kv_write(k, v, slots, pages, begin, end); });
+  }
+  static void Attention(const OpContext& context, const AttentionArgs& args) {
+    CpuAttention(kKernels, context, args);
+  }
+  static void Gated(const OpContext& context, Activation act, const View& gate, const View& up,
+                    const View& y) {
+    ForRows(context, y.shape[0], 4 * y.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.gated_silu(gate, up, y, begin, end); });
+  }
+  static void Add(const OpContext& context, const View& x, const View& y) {
+    ForRows(context, x.shape[0], x.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.add(x, y, begin, end); });
+  }
+  static constexpr Ops Table(std::string_view instruction_set) {
+    return {.name = "cpu",
+            .instruction_set = instruction_set,
+            .scratch_bytes = ScratchBytes,
+            .packed_bytes = CpuPackedBytes,
+            .pack = CpuPack,
+            .matmul = Matmul,
+            .embed = Embed,
+            .rms_norm = RmsNorm,
+            .rope = Rope,
+            .kv_write = KvWrite,
+            .attention = Attention,
+            .gated = Gated,
+            .add = Add};
+  }
+};
+
+}  // namespace
+
+const Ops kScalarOps = Functions<scalar::kKernels>::Table("scalar");
+const Ops kAvx2Ops = Functions<avx2::kKernels>::Table("avx2");
+const Ops kAvx512Ops = Functions<avx512::kKernels>::Table("avx512");
+const Ops kAvx512Bf16Ops = Functions<avx512_bf16::kKernels>::Table("avx512_bf16");
+
+}  // namespace shardline

@@ -1,0 +1,126 @@
+// Owned arrays for the kernel tests: random contents in any float type, read back as double.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/ops.h"
+
+namespace shardline::testing {
+
+inline uint16_t ToBf16Bits(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if (std::isnan(x)) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  const uint32_t below = bits & 0xffff, kept = bits >> 16;
+  const bool up = below > 0x8000 || (below == 0x8000 && (kept & 1) != 0);
+  return static_cast<uint16_t>(kept + (up ? 1 : 0));
+}
+inline float FromBf16Bits(uint16_t x) {
+  const uint32_t bits = uint32_t{x} << 16;
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+inline float RoundTo(DType type, double x) {
+  const auto f = static_cast<float>(x);
+  return type == DType::kBF16 ? FromBf16Bits(ToBf16Bits(f)) : f;
+}
+// Half the distance between neighbouring values of `type` around x.
+inline double HalfUlp(DType type, double x) {
+  const int digits = type == DType::kBF16 ? 8 : 24;
+  const double magnitude = std::max(std::abs(x), 1e-37);
+  return std::ldexp(1.0, std::ilogb(magnitude) - digits);
+}
+
+// A contiguous array with guard bytes behind it.
+class Tensor {
+ public:
+  Tensor(DType type, std::initializer_list<int64_t> shape) {
+    view_ = View::Contiguous(nullptr, type, shape);
+    bytes_.assign(view_.bytes() + 64, 0xa5);
+    view_.data = bytes_.data();
+    for (size_t i = 0; i < view_.bytes(); ++i) bytes_[i] = 0;
+  }
+  Tensor(const Tensor& other) : view_(other.view_), bytes_(other.bytes_) {
+    view_.data = bytes_.data();
+  }
+  Tensor& operator=(const Tensor&) = delete;
+
+  const View& view() const { return view_; }
+  operator const View&() const { return view_; }  // NOLINT: stands for its view in calls
+  int64_t size() const { return view_.elements(); }
+  DType type() const { return view_.type; }
+
+  double Get(int64_t i) const {
+    return type() == DType::kBF16 ? FromBf16Bits(view_.as<uint16_t>()[i]) : view_.as<float>()[i];
+  }
+  void Set(int64_t i, float x) {
+    if (type() == DType::kBF16) {
+      view_.as<uint16_t>()[i] = ToBf16Bits(x);
+    } else {
+      view_.as<float>()[i] = x;
+    }
+  }
+  Tensor& Random(uint32_t seed, float scale = 1.0f) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal(0.0f, scale);
+    for (int64_t i = 0; i < size(); ++i) Set(i, normal(random));
+    return *this;
+  }
+  bool GuardIntact() const {
+    for (size_t i = view_.bytes(); i < bytes_.size(); ++i) {
+      if (bytes_[i] != 0xa5) return false;
+    }
+    return true;
+  }
+  bool SameBits(const Tensor& other) const {
+    return view_.bytes() == other.view_.bytes() &&
+           std::memcmp(view_.data, other.view_.data, view_.bytes()) == 0;
+  }
+
+ private:
+  View view_;
+  std::vector<unsigned char> bytes_;
+};
+
+struct Weights {
+  Weights(const Ops& ops, const View& w, DType type)
+      : memory(ops.packed_bytes(type, w.shape[0], w.shape[1]) + 64) {
+    auto address = reinterpret_cast<uintptr_t>(memory.data());
+    ops.pack(w, type, reinterpret_cast<void*>((address + 63) / 64 * 64), &packed);
+  }
+  std::vector<unsigned char> memory;
+  Packed packed;
+};
+
+// Threads and scratch memory for calls.
+class Machine {
+ public:
+  explicit Machine(int threads = 1, size_t scratch = 0) : pool_(threads), scratch_(scratch) {}
+  OpContext context() {
+    return {.threads = &pool_, .scratch = scratch_.data(), .scratch_bytes = scratch_.size()};
+  }
+  operator OpContext() { return context(); }  // NOLINT: stands for its context in calls
+
+ private:
+  ThreadPool pool_;
+  std::vector<unsigned char> scratch_;
+};
+
+// Every instruction set of this machine.
+inline std::vector<const Ops*> AllCpuOps() {
+  std::vector<const Ops*> all;
+  for (const char* name : {"scalar", "avx2", "avx512", "avx512_bf16"}) {
+    if (const Ops* ops = CpuOpsFor(name)) all.push_back(ops);
+  }
+  return all;
+}
+
+}  // namespace shardline::testing
