@@ -1,6 +1,6 @@
-// GGUF files (versions 2 and 3, little endian), mapped read-only: metadata for the gateway's tokenizer
-// and templates, tensor data for the worker's weights.
-// Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// GGUF files (versions 2 and 3, little endian), mapped read-only: metadata for the gateway's
+// tokenizer and templates, tensor data for the worker's weights. Format:
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -22,13 +22,29 @@ namespace shardline {
 
 // ggml's type ids, as stored in files.
 enum class GgmlType : uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kQ8_1 = 9,
-  kQ2_K = 10, kQ3_K = 11, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14, kQ8_K = 15, kBF16 = 30,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ8_1 = 9,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kQ8_K = 15,
+  kBF16 = 30,
 };
 // "Q4_1"; "type 99" for an unknown id.
 std::string GgmlTypeName(GgmlType type);
 // Elements and bytes of one block; nullopt for types whose layout this build does not know.
-struct GgmlBlock { int64_t elements; int64_t bytes; };
+struct GgmlBlock {
+  int64_t elements;
+  int64_t bytes;
+};
 std::optional<GgmlBlock> GgmlBlockOf(GgmlType type);
 
 struct GgufTensor {
@@ -44,16 +60,18 @@ using GgufValue = std::variant<int64_t, uint64_t, double, bool, std::string_view
 struct GgufArray {
   enum class Kind { kInt, kUint, kFloat, kBool, kString, kArray } kind;
   uint64_t size;
-  // Filled according to kind; nested arrays (kArray) are skipped over and stay empty.
+  // Filled according to kind; nested arrays (kArray) are skipped over and stay empty. All arrays of
+  // a file together hold at most 2^26 elements.
   std::vector<int64_t> ints;
   std::vector<uint64_t> uints;
   std::vector<double> floats;
-  std::vector<std::string_view> strings;   // kBool values are in `uints`
+  std::vector<std::string_view> strings;  // kBool values are in `uints`
 };
 
 class GgufFile {
  public:
-  // Errors: InvalidArgument "PATH: …" for anything malformed (bounds, duplicates, alignment, sizes).
+  // Errors: InvalidArgument "PATH: …" for anything malformed (bounds, duplicates, alignment,
+  // sizes).
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
   // The same for bytes in memory, which must outlive the result (tests, fuzzing).
   static absl::StatusOr<std::unique_ptr<GgufFile>> Parse(std::span<const std::byte> bytes,
@@ -61,7 +79,8 @@ class GgufFile {
 
   const std::string& path() const { return path_; }
   const GgufValue* Find(std::string_view key) const;
-  // Typed look-ups: nullopt when the key is absent or of another kind. Integer kinds convert where exact.
+  // Typed look-ups: nullopt when the key is absent or of another kind. Integer kinds convert where
+  // exact.
   std::optional<int64_t> Int(std::string_view key) const;
   std::optional<double> Float(std::string_view key) const;  // integers too
   std::optional<bool> Bool(std::string_view key) const;
@@ -74,6 +93,9 @@ class GgufFile {
 
  private:
   GgufFile() = default;
+  absl::Status ReadAll(std::span<const std::byte> bytes);
+  absl::StatusOr<uint64_t> Alignment() const;
+
   std::string path_;
   std::optional<MappedFile> file_;
   std::vector<std::pair<std::string_view, GgufValue>> metadata_;

@@ -1,0 +1,45 @@
+// Any bytes as a safetensors file, and as the JSON header of one with some data behind it: parsing
+// must end in tensors that can all be read, or in a one-line error.
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "shared/format/safetensors.h"
+#include "shared/format/safetensors_header.h"
+
+namespace shardline {
+namespace {
+
+void CheckError(const absl::Status& status) {
+  if (Message(status).find('\n') != std::string::npos) std::abort();
+}
+
+void Check(std::span<const std::byte> bytes) {
+  const auto file = SafetensorsCheckpoint::Parse(bytes, "fuzz");
+  if (!file.ok()) return CheckError(file.status());
+  unsigned sum = 0;
+  for (const SafetensorsTensor& tensor : (*file)->tensors()) {
+    if ((*file)->Find(tensor.name) != &tensor) std::abort();
+    for (const std::byte value : tensor.data) sum += static_cast<unsigned>(value);
+  }
+  volatile unsigned keep = sum;
+  static_cast<void>(keep);
+}
+
+}  // namespace
+}  // namespace shardline
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  shardline::Check(bytes);
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  shardline::CheckError(shardline::ReadSafetensorsIndex(text).status());
+  const uint64_t length = size;
+  std::vector<std::byte> framed(sizeof(length) + size + 16);
+  std::memcpy(framed.data(), &length, sizeof(length));
+  if (size > 0) std::memcpy(framed.data() + sizeof(length), data, size);
+  shardline::Check(framed);
+  return 0;
+}
