@@ -192,7 +192,7 @@ struct StepReport {  // after every step, and after every change of what is runn
 };
 
 static_assert(std::is_trivially_copyable_v<SubmitHeader> && std::is_trivially_copyable_v<StepReport>);
-static_assert(sizeof(FlatSampling) == 48 && sizeof(SubmitHeader) == 120 && sizeof(StepReport) == 80);
+static_assert(sizeof(FlatSampling) == 48 && sizeof(SubmitHeader) == 128 && sizeof(StepReport) == 80);
 
 // One record's payload. Encode never fails for messages within kMaxMessageBytes.
 inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;

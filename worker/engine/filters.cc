@@ -38,10 +38,18 @@ void Collect(std::span<const float> logits, float max, double scale, RankedToken
   }
 }
 
-void CollectAll(std::span<const float> logits, float max, double scale,
-                std::vector<Survivor>& out) {
-  const RankedToken last{-std::numeric_limits<float>::max(), 0xffffffffu};
-  Collect(logits, max, scale, last, out);
+double CollectAll(std::span<const float> logits, float max, double scale, FilterScratch& scratch) {
+  scratch.weights.resize((logits.size() + 7) / 8 * 8);
+  scratch.sums.resize((logits.size() + kWeightBlock - 1) / kWeightBlock);
+  const double total = BestRowMath().weigh(logits.data(), logits.size(), max, scale, 0,
+                                           scratch.weights.data(), scratch.sums.data());
+  scratch.survivors.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (scratch.weights[i] == 0) continue;  // never drawn, and no mass to the filters
+    scratch.survivors.push_back(
+        {scratch.weights[i], -static_cast<double>(logits[i]), logits[i], static_cast<uint32_t>(i)});
+  }
+  return total;
 }
 
 // Keeps the first survivors in key order that together reach `mass`; the one that reaches it stays.
@@ -151,8 +159,7 @@ double CollectForFilters(std::span<const float> logits, float max, double scale,
     const double total = BestRowMath().sum_exp(logits.data(), logits.size(), max, scale);
     if (Mass(scratch.survivors) >= sampling.top_p * total) return total;
   }
-  CollectAll(logits, max, scale, scratch.survivors);
-  return Mass(scratch.survivors);
+  return CollectAll(logits, max, scale, scratch);
 }
 
 }  // namespace
