@@ -27,8 +27,9 @@ class Writer {
 
  private:
   void Append(const void* data, size_t bytes) {
-    const auto* begin = static_cast<const std::byte*>(data);
-    out_.insert(out_.end(), begin, begin + bytes);
+    const size_t at = out_.size();
+    out_.resize(at + bytes);
+    std::memcpy(out_.data() + at, data, bytes);
   }
   std::vector<std::byte>& out_;
 };
