@@ -1,0 +1,288 @@
+// The operations on rows: right to their rounding, the same bits at any place in a row, any number
+// of rows and threads; and the choice of the instruction set.
+#include "kernels/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "tests/kernels/tensor.h"
+
+namespace shardline {
+namespace {
+
+using testing::AllCpuOps;
+using testing::HalfUlp;
+using testing::Machine;
+using testing::RoundTo;
+using testing::Tensor;
+using testing::Weights;
+
+constexpr DType kFloats[] = {DType::kF32, DType::kBF16};
+const float kNan = std::numeric_limits<float>::quiet_NaN();
+const float kInfinity = std::numeric_limits<float>::infinity();
+
+// Values around every special case of rounding.
+std::vector<float> Nasty() {
+  std::vector<float> all = {0.0f,
+                            -0.0f,
+                            1.0f,
+                            -1.0f,
+                            kInfinity,
+                            -kInfinity,
+                            kNan,
+                            -kNan,
+                            3.4e38f,
+                            -3.4e38f,
+                            std::numeric_limits<float>::max(),
+                            1e-45f,
+                            -1e-45f,
+                            1e-39f,
+                            1.1754944e-38f};
+  for (uint32_t bits :
+       {0x3f808000u, 0x3f818000u, 0x3f808001u, 0x3f807fffu, 0x3f817fffu, 0x7f7fffffu, 0x7f7f8000u,
+        0x7f800001u, 0xff800001u, 0x7fffffffu, 0x00008000u, 0x80018000u}) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    all.push_back(x);
+  }
+  return all;
+}
+
+TEST(Dispatch, ChoosesWhatTheMachineHas) {
+  ASSERT_NE(CpuOpsFor("scalar"), nullptr);
+  EXPECT_EQ(CpuOpsFor("sse9"), nullptr);
+  for (const Ops* ops : AllCpuOps()) {
+    EXPECT_EQ(ops->name, "cpu");
+    EXPECT_EQ(CpuOpsFor(ops->instruction_set), ops);
+  }
+  EXPECT_NE(CpuOpsFor(CpuOps().instruction_set), nullptr);
+}
+
+TEST(KvWrite, RoundsToNearestEvenAndKeepsNan) {
+  const std::vector<float> nasty = Nasty();
+  const auto n = static_cast<int64_t>(nasty.size());
+  Machine machine;
+  for (const Ops* ops : AllCpuOps()) {
+    Tensor k(DType::kF32, {1, 1, n}), k_pages(DType::kBF16, {2, 1, 3, n}), v_pages(k_pages);
+    for (int64_t i = 0; i < n; ++i) k.Set(i, nasty[i]);
+    int64_t slot = 4;  // block 1, offset 1
+    ops->kv_write(machine, k, k, View::Contiguous(&slot, DType::kI64, {1}),
+                  {.k = k_pages, .v = v_pages});
+    for (int64_t i = 0; i < 6 * n; ++i) {
+      const uint16_t expected = i / n == 4 ? testing::ToBf16Bits(nasty[i % n]) : 0;
+      EXPECT_EQ(k_pages.view().as<uint16_t>()[i], expected) << ops->instruction_set << " " << i;
+    }
+    EXPECT_TRUE(k_pages.SameBits(v_pages));
+  }
+}
+
+TEST(Embed, ReadsRowsOfThePackedTableExactly) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType stored : kFloats) {
+      for (DType type : kFloats) {
+        for (int64_t width : {1, 7, 64, 577}) {
+          Tensor table(stored, {83, width}), y(type, {90, width});
+          table.Random(1);
+          std::vector<uint32_t> ids(90);
+          for (uint32_t i = 0; i < 90; ++i) ids[i] = i * 37 % 83;
+          ops->embed(machine, View::Contiguous(ids.data(), DType::kU32, {90}),
+                     Weights(*ops, table, stored).packed, y);
+          for (int64_t i = 0; i < y.size(); ++i) {
+            ASSERT_EQ(y.Get(i), RoundTo(type, table.Get(ids[i / width] * width + i % width)));
+          }
+          EXPECT_TRUE(y.GuardIntact());
+        }
+      }
+    }
+  }
+}
+
+TEST(Pack, RoundsAndWidens) {
+  Machine machine;
+  for (const Ops* ops : AllCpuOps()) {
+    Tensor wide(DType::kF32, {5, 9}), narrow(DType::kBF16, {5, 9}), y(DType::kF32, {5, 9});
+    wide.Random(1), narrow.Random(2);
+    std::vector<uint32_t> ids = {0, 1, 2, 3, 4};
+    const View id = View::Contiguous(ids.data(), DType::kU32, {5});
+    ops->embed(machine, id, Weights(*ops, wide, DType::kBF16).packed, y);
+    for (int64_t i = 0; i < 45; ++i) ASSERT_EQ(y.Get(i), RoundTo(DType::kBF16, wide.Get(i)));
+    ops->embed(machine, id, Weights(*ops, narrow, DType::kF32).packed, y);
+    for (int64_t i = 0; i < 45; ++i) ASSERT_EQ(y.Get(i), narrow.Get(i));
+  }
+}
+
+TEST(RmsNorm, IsCloseAndRoundsTwice) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (int64_t n : {1, 15, 16, 33, 576, 4096}) {
+        Tensor x(type, {70, n}), weight(DType::kF32, {n}), y(type, {70, n});
+        x.Random(1, 3.0f), weight.Random(2);
+        ops->rms_norm(machine, x, weight, 1e-5f, y);
+        for (int64_t t = 0; t < 70; ++t) {
+          double sum = 0;
+          for (int64_t i = 0; i < n; ++i) sum += x.Get(t * n + i) * x.Get(t * n + i);
+          const double scale = 1 / std::sqrt(sum / static_cast<double>(n) + 1e-5f);
+          for (int64_t i = 0; i < n; ++i) {
+            const double normal = x.Get(t * n + i) * scale, exact = normal * weight.Get(i);
+            const double slack = HalfUlp(type, normal) * std::abs(weight.Get(i)) +
+                                 HalfUlp(type, exact) + 2e-6 * std::abs(exact);
+            ASSERT_NEAR(y.Get(t * n + i), exact, 1.01 * slack)
+                << ops->instruction_set << " n " << n;
+          }
+        }
+        EXPECT_TRUE(y.GuardIntact());
+        Tensor in_place(x);
+        ops->rms_norm(Machine(), in_place, weight, 1e-5f, in_place);
+        EXPECT_TRUE(in_place.SameBits(y));
+      }
+    }
+  }
+}
+
+TEST(Rope, RotatesPairsAndLeavesTheRest) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (RopeStyle style : {RopeStyle::kHalf, RopeStyle::kInterleaved}) {
+        for (const auto& [head_dim, half] :
+             {std::pair<int64_t, int64_t>{64, 32}, {80, 16}, {6, 3}, {9, 2}}) {
+          Tensor x(type, {50, 3, head_dim}), cos(DType::kF32, {50, half}), sin(cos);
+          x.Random(1);
+          for (int64_t i = 0; i < cos.size(); ++i) {
+            cos.Set(i, std::cos(static_cast<float>(i)));
+            sin.Set(i, std::sin(static_cast<float>(i)));
+          }
+          Tensor y(x);
+          ops->rope(machine, y, cos, sin, style);
+          for (int64_t row = 0; row < 150; ++row) {
+            for (int64_t i = 0; i < head_dim; ++i) {
+              const bool rotated = i < 2 * half;
+              const int64_t pair = style == RopeStyle::kHalf ? i % half : i / 2;
+              const bool second = style == RopeStyle::kHalf ? i >= half : i % 2 != 0;
+              const int64_t a = row * head_dim + (style == RopeStyle::kHalf ? pair : 2 * pair);
+              const int64_t b = a + (style == RopeStyle::kHalf ? half : 1);
+              double exact = x.Get(row * head_dim + i);
+              if (rotated) {
+                const double c = cos.Get(row / 3 * half + pair), s = sin.Get(row / 3 * half + pair);
+                exact = second ? x.Get(b) * c + x.Get(a) * s : x.Get(a) * c - x.Get(b) * s;
+              }
+              const double slack = rotated ? 1e-6 + 1.01 * HalfUlp(type, exact) : 0;
+              ASSERT_NEAR(y.Get(row * head_dim + i), exact, slack) << ops->instruction_set;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+double Silu(double g) { return g / (1 + std::exp(-g)); }
+
+TEST(GatedSilu, IsCloseOverTheWholeRange) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      constexpr int64_t kCount = 40001;
+      Tensor gate(type, {1, kCount}), up(type, {1, kCount}), y(type, {1, kCount});
+      for (int64_t i = 0; i < kCount; ++i) {
+        gate.Set(i, static_cast<float>((i - 20000) * 0.01));
+        up.Set(i, 1.0f);
+      }
+      ops->gated(machine, Activation::kSilu, gate, up, y);
+      for (int64_t i = 0; i < kCount; ++i) {
+        const double exact = Silu(gate.Get(i));
+        // exp may be off by 2 units in the last place, the division and the sum by half of one
+        // each. Where e^-g passes the largest f32 the result is a zero instead of less than 1e-36.
+        ASSERT_NEAR(y.Get(i), exact, 4e-7 * std::abs(exact) + 1.01 * HalfUlp(type, exact) + 1e-36)
+            << ops->instruction_set << " at " << gate.Get(i);
+      }
+    }
+  }
+}
+
+TEST(GatedSilu, AValueHasTheSameBitsAtAnyPlace) {
+  Machine machine;
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (float value : {-87.3f, -3.1f, -1e-3f, 0.7f, 12.5f, 100.0f}) {
+        Tensor gate(type, {1, 1}), up(type, {1, 1}), alone(type, {1, 1});
+        gate.Set(0, value), up.Set(0, 1.7f);
+        ops->gated(machine, Activation::kSilu, gate, up, alone);
+        for (int64_t n = 1; n < 70; ++n) {
+          Tensor gates(type, {2, n}), ups(type, {2, n}), y(type, {2, n});
+          for (int64_t i = 0; i < 2 * n; ++i) gates.Set(i, value), ups.Set(i, 1.7f);
+          ops->gated(machine, Activation::kSilu, gates, ups, y);
+          for (int64_t i = 0; i < 2 * n; ++i) ASSERT_EQ(y.Get(i), alone.Get(0)) << n << " " << i;
+          EXPECT_TRUE(y.GuardIntact());
+        }
+      }
+    }
+  }
+}
+
+TEST(GatedSilu, NanAndInfinityStayWhereTheyAre) {
+  Machine machine;
+  for (const Ops* ops : AllCpuOps()) {
+    Tensor gate(DType::kF32, {1, 40}), up(DType::kF32, {1, 40}), y(DType::kF32, {1, 40});
+    gate.Random(1), up.Random(2);
+    gate.Set(3, kNan), gate.Set(17, kInfinity), up.Set(17, 2.0f), gate.Set(39, -kNan),
+        up.Set(20, kNan);
+    ops->gated(machine, Activation::kSilu, gate, up, y);
+    for (int64_t i = 0; i < 40; ++i) {
+      if (i == 3 || i == 39 || i == 20) {
+        EXPECT_TRUE(std::isnan(y.Get(i)));
+      } else if (i == 17) {
+        EXPECT_EQ(y.Get(i), kInfinity);
+      } else {
+        EXPECT_NEAR(y.Get(i), Silu(gate.Get(i)) * up.Get(i), 1e-6);
+      }
+    }
+  }
+}
+
+TEST(Add, RoundsOnceToTheTypeOfTheSum) {
+  Machine machine(3);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (int64_t n : {1, 17, 576}) {
+        Tensor x(type, {90, n}), y(type, {90, n});
+        x.Random(1), y.Random(2, 0.01f);
+        Tensor sum(x);
+        ops->add(machine, sum, y);
+        for (int64_t i = 0; i < x.size(); ++i) {
+          const float exact = static_cast<float>(x.Get(i)) + static_cast<float>(y.Get(i));
+          ASSERT_EQ(sum.Get(i), RoundTo(type, exact)) << ops->instruction_set;
+        }
+        EXPECT_TRUE(sum.GuardIntact());
+      }
+    }
+  }
+}
+
+// Rows one by one, and all at once on three threads.
+TEST(Rows, HaveTheSameBitsAloneAndTogether) {
+  Machine one(1), three(3);
+  constexpr int64_t kRows = 300, kWidth = 600;
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      Tensor x(type, {kRows, kWidth}), weight(DType::kF32, {kWidth});
+      x.Random(1), weight.Random(2);
+      Tensor together(x), alone(x);
+      const auto run = [&](const OpContext& context, const View& v) {
+        ops->rms_norm(context, v, weight, 1e-6f, v);
+        ops->gated(context, Activation::kSilu, v, v, v);
+        ops->add(context, v, v);
+      };
+      run(three, together);
+      for (int64_t i = 0; i < kRows; ++i) run(one, alone.view().Rows(i, 1));
+      EXPECT_TRUE(together.SameBits(alone)) << ops->instruction_set;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shardline
