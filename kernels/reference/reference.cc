@@ -1,0 +1,151 @@
+// The table of operations made of libtorch's: the oracle of every kernel, and what a device runs
+// where it has no kernel of its own yet. Written to be read: it allocates, and is not
+// row-invariant.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include "kernels/ops.h"
+#include "kernels/reference/tensor.h"
+
+namespace shardline {
+namespace {
+
+using reference::TensorOf;
+using reference::TorchType;
+
+at::Tensor F32(const at::Tensor& x) { return x.to(at::kFloat); }
+
+size_t ScratchBytes(const ScratchLimits&, int) { return 0; }
+
+// Packed weights are plain [n, k].
+size_t PackedBytes(DType type, int64_t n, int64_t k) {
+  return static_cast<size_t>(n * k) * SizeOf(type);
+}
+
+at::Tensor TensorOf(const Packed& w) {
+  return TensorOf(View::Contiguous(w.data, w.type, {w.rows, w.cols}));
+}
+
+void Pack(const View& w, DType type, void* memory, Packed* out) {
+  const c10::InferenceMode guard;
+  *out = {.data = memory,
+          .type = type,
+          .rows = w.shape[0],
+          .cols = w.shape[1],
+          .bytes = PackedBytes(type, w.shape[0], w.shape[1])};
+  TensorOf(*out).copy_(TensorOf(w));
+}
+
+void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y) {
+  const c10::InferenceMode guard;
+  at::Tensor out = TensorOf(y);
+  if (bias == nullptr && x.type == w.type && x.type == y.type) {
+    out.copy_(at::linear(TensorOf(x), TensorOf(w)));
+    return;
+  }
+  at::Tensor sum = at::linear(F32(TensorOf(x)), F32(TensorOf(w)));
+  out.copy_(bias ? sum + TensorOf(*bias) : sum);
+}
+
+void Embed(const OpContext&, const View& ids, const Packed& table, const View& y) {
+  const c10::InferenceMode guard;
+  TensorOf(y).copy_(TensorOf(table).index_select(0, TensorOf(ids)));
+}
+
+void RmsNorm(const OpContext&, const View& x, const View& weight, float eps, const View& y) {
+  const c10::InferenceMode guard;
+  const at::Tensor in = F32(TensorOf(x));
+  const at::Tensor normal = in * at::rsqrt(in.square().mean(-1, true) + eps);
+  TensorOf(y).copy_(F32(normal.to(TorchType(y.type))) * TensorOf(weight));
+}
+
+void Rope(const OpContext&, const View& x, const View& cos, const View& sin, RopeStyle style) {
+  const c10::InferenceMode guard;
+  const int64_t half = cos.shape[1];
+  at::Tensor all = TensorOf(x);  // [tokens, heads, head_dim]
+  const bool halves = style == RopeStyle::kHalf;
+  at::Tensor a = halves ? all.slice(2, 0, half) : all.slice(2, 0, 2 * half, 2);
+  at::Tensor b = halves ? all.slice(2, half, 2 * half) : all.slice(2, 1, 2 * half, 2);
+  const at::Tensor a0 = F32(a).clone(), b0 = F32(b).clone();
+  const at::Tensor c = TensorOf(cos).unsqueeze(1), s = TensorOf(sin).unsqueeze(1);
+  a.copy_(a0 * c - b0 * s);
+  b.copy_(b0 * c + a0 * s);
+}
+
+void KvWrite(const OpContext&, const View& k, const View& v, const View& slots,
+             const KvPages& pages) {
+  const c10::InferenceMode guard;
+  const at::Tensor slot = TensorOf(slots);
+  const int64_t block_tokens = pages.k.shape[2];
+  const at::Tensor block = slot.div(block_tokens, "floor"), offset = slot.remainder(block_tokens);
+  const auto store = [&](const View& from, const View& to) {
+    at::Tensor target =
+        TensorOf(to).permute({0, 2, 1, 3});  // [blocks, block_tokens, kv_heads, head_dim]
+    target.index_put_({block, offset}, TensorOf(from).to(TorchType(to.type)));
+  };
+  store(k, pages.k);
+  store(v, pages.v);
+}
+
+// The first `count` positions of a block table's sequence: [kv_heads, count, head_dim] f32.
+at::Tensor Gather(const View& pages, const AttentionRow& row, int64_t count) {
+  const int64_t blocks = (count + pages.shape[2] - 1) / pages.shape[2];
+  const at::Tensor table =
+      at::from_blob(const_cast<int32_t*>(row.blocks), {blocks}, at::TensorOptions(at::kInt));
+  const at::Tensor chosen = TensorOf(pages).index_select(0, table).permute({1, 0, 2, 3});
+  return F32(
+      chosen.reshape({pages.shape[1], blocks * pages.shape[2], pages.shape[3]}).slice(1, 0, count));
+}
+
+void Attention(const OpContext&, const AttentionArgs& args) {
+  const c10::InferenceMode guard;
+  const int64_t group = args.q.shape[1] / args.pages.k.shape[1];
+  for (int32_t r = 0; r < args.row_count; ++r) {
+    const AttentionRow& row = args.rows[r];
+    const int64_t end = row.first_position + row.token_count;
+    const at::Tensor q =
+        F32(TensorOf(args.q.Rows(row.first_token, row.token_count))).transpose(0, 1);
+    const at::Tensor k = Gather(args.pages.k, row, end).repeat_interleave(group, 0);
+    const at::Tensor v = Gather(args.pages.v, row, end).repeat_interleave(group, 0);
+    at::Tensor scores = at::matmul(q, k.transpose(1, 2)) * args.scale;  // [heads, tokens, end]
+    const at::Tensor later =
+        at::ones({row.token_count, end}, at::kBool).triu(row.first_position + 1);
+    scores.masked_fill_(later, -std::numeric_limits<float>::infinity());
+    const at::Tensor out = at::matmul(at::softmax(scores, -1), v).transpose(0, 1);
+    TensorOf(args.out.Rows(row.first_token, row.token_count)).copy_(out);
+  }
+}
+
+void Gated(const OpContext&, Activation act, const View& gate, const View& up, const View& y) {
+  const c10::InferenceMode guard;
+  switch (act) {
+    case Activation::kSilu:
+      TensorOf(y).copy_(at::silu(TensorOf(gate)) * TensorOf(up));
+  }
+}
+
+void Add(const OpContext&, const View& x, const View& y) {
+  const c10::InferenceMode guard;
+  at::Tensor sum = TensorOf(x);
+  sum.copy_(F32(sum) + F32(TensorOf(y)));
+}
+
+constexpr Ops kReferenceOps = {.name = "reference",
+                               .instruction_set = "libtorch",
+                               .scratch_bytes = ScratchBytes,
+                               .packed_bytes = PackedBytes,
+                               .pack = Pack,
+                               .matmul = Matmul,
+                               .embed = Embed,
+                               .rms_norm = RmsNorm,
+                               .rope = Rope,
+                               .kv_write = KvWrite,
+                               .attention = Attention,
+                               .gated = Gated,
+                               .add = Add};
+
+}  // namespace
+
+const Ops& ReferenceOps() { return kReferenceOps; }
+
+}  // namespace shardline

@@ -1,0 +1,253 @@
+// Speed of the products and of attention at the shapes of a small and a large model. What bounds a
+// decode step is reading the weights, so each product is reported beside a plain read of the same
+// bytes, taken in turn with it (a shared machine's bandwidth changes by the minute), and beside
+// libtorch's `linear`.
+#include <ATen/Parallel.h>
+#include <ATen/ops/linear.h>
+#include <benchmark/benchmark.h>
+#include <c10/core/InferenceMode.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "kernels/reference/tensor.h"
+#include "tests/kernels/tensor.h"
+
+namespace shardline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int kThreads = 2;
+
+// Memory in huge pages, as the worker's weights are.
+class Memory {
+ public:
+  explicit Memory(size_t bytes) : bytes_(bytes) {
+    data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise(data_, bytes, MADV_HUGEPAGE);
+  }
+  ~Memory() { munmap(data_, bytes_); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  size_t bytes_;
+  void* data_;
+};
+
+double Median(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+template <typename F>
+double Seconds(const F& f) {
+  const auto start = Clock::now();
+  f();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+typedef long Words __attribute__((vector_size(64)));
+
+// Reads all of it on all threads.
+void Read(ThreadPool& pool, const void* data, size_t bytes) {
+  pool.Run([&](int part, int parts) {
+    const size_t share = bytes / 512 / static_cast<size_t>(parts) * 512;
+    const auto* p = reinterpret_cast<const Words*>(static_cast<const char*>(data) + share * part);
+    Words sum[8] = {};
+    for (size_t i = 0; i < share / 64; i += 8) {
+      for (int j = 0; j < 8; ++j) sum[j] ^= p[i + static_cast<size_t>(j)];
+    }
+    for (Words& s : sum) benchmark::DoNotOptimize(s);
+  });
+}
+
+// Copies of one [n, k] matrix, enough of them that no cache holds them all.
+struct Matrices {
+  Matrices(const Ops& ops, DType type, int64_t n, int64_t k, size_t total)
+      : each((ops.packed_bytes(type, n, k) + 63) / 64 * 64),
+        count(std::max<size_t>(1, total / each)),
+        memory(each * count) {
+    testing::Tensor w(type, {n, k});
+    w.Random(1, 0.05f);
+    for (size_t i = 0; i < count; ++i) {
+      packed.emplace_back();
+      ops.pack(w, type, static_cast<char*>(memory.data()) + i * each, &packed.back());
+    }
+  }
+  size_t each, count;
+  Memory memory;
+  std::vector<Packed> packed;
+};
+
+// A chain of products, as a decode step is: m rows times every matrix once.
+void Decode(benchmark::State& state, const Ops& ops, DType type, int64_t m, int64_t n, int64_t k) {
+  constexpr size_t kTotal = size_t{270} << 20;
+  const Matrices w(ops, type, n, k, kTotal);
+  const Matrices plain(ReferenceOps(), type, n, k, kTotal);
+  testing::Tensor x(type, {m, k}), y(type, {m, n});
+  x.Random(2);
+  testing::Machine machine(kThreads, size_t{64} << 20);
+  ThreadPool pool(kThreads);
+  at::set_num_threads(kThreads);
+  const c10::InferenceMode guard;
+  std::vector<double> ours, reads, torchs;
+  for (auto _ : state) {
+    reads.push_back(Seconds([&] { Read(pool, w.memory.data(), w.each * w.count); }));
+    ours.push_back(Seconds([&] {
+      for (const Packed& packed : w.packed) ops.matmul(machine, x, packed, nullptr, y);
+    }));
+    torchs.push_back(Seconds([&] {
+      const at::Tensor in = reference::TensorOf(x);
+      for (const Packed& p : plain.packed) {
+        const View view = View::Contiguous(p.data, p.type, {p.rows, p.cols});
+        benchmark::DoNotOptimize(at::linear(in, reference::TensorOf(view)));
+      }
+    }));
+    state.SetIterationTime(ours.back());
+  }
+  const double bytes = static_cast<double>(w.each * w.count);
+  state.counters["GB/s"] = bytes / Median(ours) / 1e9;
+  state.counters["probe_GB/s"] = bytes / Median(reads) / 1e9;
+  state.counters["%probe"] = 100 * Median(reads) / Median(ours);
+  state.counters["us_each"] = Median(ours) / static_cast<double>(w.count) * 1e6;
+  state.counters["x_linear"] = Median(torchs) / Median(ours);
+}
+
+void Prefill(benchmark::State& state, const Ops& ops, DType type, int64_t m, int64_t n, int64_t k) {
+  const Matrices w(ops, type, n, k, 0);
+  const Matrices plain(ReferenceOps(), type, n, k, 0);
+  testing::Tensor x(type, {m, k}), y(type, {m, n});
+  x.Random(2);
+  testing::Machine machine(kThreads, size_t{64} << 20);
+  at::set_num_threads(kThreads);
+  const c10::InferenceMode guard;
+  std::vector<double> ours, torchs;
+  for (auto _ : state) {
+    ours.push_back(Seconds([&] { ops.matmul(machine, x, w.packed[0], nullptr, y); }));
+    torchs.push_back(Seconds([&] {
+      const View view = View::Contiguous(plain.packed[0].data, type, {n, k});
+      benchmark::DoNotOptimize(at::linear(reference::TensorOf(x), reference::TensorOf(view)));
+    }));
+    state.SetIterationTime(ours.back());
+  }
+  const double flops = 2.0 * static_cast<double>(m * n * k);
+  state.counters["GFLOP/s"] = flops / Median(ours) / 1e9;
+  state.counters["linear_GFLOP/s"] = flops / Median(torchs) / 1e9;
+  state.counters["x_linear"] = Median(torchs) / Median(ours);
+}
+
+// `rows` sequences of `context` positions; each attends with its last `tokens` tokens. Caches of
+// several layers, so that decoding reads memory.
+void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, int64_t context,
+            int64_t tokens) {
+  constexpr int64_t kHeads = 9, kKvHeads = 3, kHeadDim = 64, kBlock = 32, kLayers = 30;
+  const int64_t blocks = rows * ((context + kBlock - 1) / kBlock);
+  testing::Tensor q(type, {rows * tokens, kHeads, kHeadDim}), out(q);
+  q.Random(1);
+  const size_t cache = static_cast<size_t>(blocks * kKvHeads * kBlock * kHeadDim) * SizeOf(type);
+  Memory memory(cache * 2 * kLayers);
+  testing::Tensor some(type, {1, static_cast<int64_t>(cache / SizeOf(type))});
+  some.Random(2);
+  std::vector<KvPages> layers;
+  for (int64_t i = 0; i < 2 * kLayers; ++i) {
+    void* at = static_cast<char*>(memory.data()) + static_cast<size_t>(i) * cache;
+    std::memcpy(at, some.view().data, cache);
+    const View view = View::Contiguous(at, type, {blocks, kKvHeads, kBlock, kHeadDim});
+    if (i % 2 == 0) layers.push_back({.k = view, .v = view});
+    layers.back().v = view;
+  }
+  std::vector<int32_t> table(static_cast<size_t>(blocks));
+  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
+  std::vector<AttentionRow> list;
+  for (int64_t r = 0; r < rows; ++r) {
+    list.push_back({.first_token = static_cast<int32_t>(r * tokens),
+                    .token_count = static_cast<int32_t>(tokens),
+                    .first_position = static_cast<int32_t>(context - tokens),
+                    .blocks = table.data() + r * (blocks / rows)});
+  }
+  testing::Machine machine(kThreads, size_t{64} << 20);
+  ThreadPool pool(kThreads);
+  std::vector<double> ours, reads;
+  for (auto _ : state) {
+    reads.push_back(Seconds([&] { Read(pool, memory.data(), cache * 2 * kLayers); }));
+    ours.push_back(Seconds([&] {
+      for (const KvPages& pages : layers) {
+        ops.attention(machine, {.q = q,
+                                .out = out,
+                                .pages = pages,
+                                .rows = list.data(),
+                                .row_count = static_cast<int32_t>(rows),
+                                .scale = 0.125f});
+      }
+    }));
+    state.SetIterationTime(ours.back());
+  }
+  state.counters["us_layer"] = Median(ours) / kLayers * 1e6;
+  state.counters["%probe"] = 100 * Median(reads) / Median(ours);
+  double pairs = 0;  // (query, position)
+  for (int64_t t = 0; t < tokens; ++t) pairs += static_cast<double>(rows * (context - t));
+  state.counters["GFLOP/s"] = 4 * pairs * kHeads * kHeadDim * kLayers / Median(ours) / 1e9;
+}
+
+void Register() {
+  const auto add = [](const std::string& name, int iterations, auto body) {
+    benchmark::RegisterBenchmark(name.c_str(), body)
+        ->UseManualTime()
+        ->Iterations(iterations)
+        ->Unit(benchmark::kMicrosecond);
+  };
+  for (const Ops* ops : testing::AllCpuOps()) {
+    for (DType type : {DType::kBF16, DType::kF32}) {
+      const std::string end =
+          std::string("/").append(NameOf(type)).append("/").append(ops->instruction_set);
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{576, 576},
+                                 {192, 576},
+                                 {1536, 576},
+                                 {576, 1536},
+                                 {49152, 576},
+                                 {4096, 4096}}) {
+        const std::string shape = std::to_string(n) + "x" + std::to_string(k) + end;
+        for (int64_t m : {1, 2, 4, 8}) {
+          add("decode/m" + std::to_string(m) + "/" + shape, 7,
+              [ops, type, m, n = n, k = k](benchmark::State& s) {
+                Decode(s, *ops, type, m, n, k);
+              });
+        }
+        for (int64_t m : {32, 128, 512, 2048}) {
+          if (n == 49152 && m > 128) continue;
+          add("prefill/m" + std::to_string(m) + "/" + shape, 9,
+              [ops, type, m, n = n, k = k](benchmark::State& s) {
+                Prefill(s, *ops, type, m, n, k);
+              });
+        }
+      }
+      for (const auto& [rows, context, tokens] : {std::array<int64_t, 3>{1, 512, 1},
+                                                  {1, 4096, 1},
+                                                  {16, 512, 1},
+                                                  {1, 512, 512},
+                                                  {1, 4096, 512}}) {
+        add("attention/rows" + std::to_string(rows) + "/context" + std::to_string(context) +
+                "/tokens" + std::to_string(tokens) + end,
+            9, [ops, type, rows = rows, context = context, tokens = tokens](benchmark::State& s) {
+              Attend(s, *ops, type, rows, context, tokens);
+            });
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shardline
+
+int main(int argc, char** argv) {
+  shardline::Register();
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

@@ -1,0 +1,155 @@
+// The CPU's kernels against libtorch's operations, through the same table and calls.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/kernels/tensor.h"
+
+namespace shardline {
+namespace {
+
+using testing::AllCpuOps;
+using testing::HalfUlp;
+using testing::Machine;
+using testing::Tensor;
+using testing::Weights;
+
+constexpr DType kFloats[] = {DType::kF32, DType::kBF16};
+
+// Both round: at most one unit in the last place apart, beside the error of the sums.
+void ExpectClose(const Tensor& got, const Tensor& expected, double sums, const std::string& what) {
+  for (int64_t i = 0; i < got.size(); ++i) {
+    const double slack = sums + 2.02 * HalfUlp(got.type(), expected.Get(i));
+    ASSERT_NEAR(got.Get(i), expected.Get(i), slack) << what << " at " << i;
+  }
+}
+
+TEST(Reference, HasItsOwnTable) {
+  EXPECT_EQ(ReferenceOps().name, "reference");
+  EXPECT_EQ(ReferenceOps().scratch_bytes({}, 4), 0u);
+}
+
+TEST(Reference, Matmul) {
+  Machine machine(2);
+  for (DType type : kFloats) {
+    for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 192, 576},
+                                  {1, 576, 1536},
+                                  {7, 65, 129},
+                                  {64, 576, 576},
+                                  {130, 100, 33}}) {
+      for (bool biased : {false, true}) {
+        Tensor x(type, {m, k}), w(type, {n, k}), bias(DType::kF32, {n}), expected(type, {m, n});
+        x.Random(1), w.Random(2), bias.Random(3);
+        const View* b = biased ? &bias.view() : nullptr;
+        const Weights plain(ReferenceOps(), w, type);
+        ReferenceOps().matmul(machine, x, plain.packed, b, expected);
+        for (const Ops* ops : AllCpuOps()) {
+          Tensor y(type, {m, n});
+          ops->matmul(machine, x, Weights(*ops, w, type).packed, b, y);
+          ExpectClose(y, expected, 1e-6 * static_cast<double>(k),
+                      std::string(ops->instruction_set));
+        }
+      }
+    }
+  }
+}
+
+TEST(Reference, EmbedAndPack) {
+  Machine machine;
+  for (DType stored : kFloats) {
+    for (DType type : kFloats) {
+      Tensor table(stored, {40, 33}), expected(type, {3, 33});
+      table.Random(1);
+      std::vector<uint32_t> ids = {39, 0, 17};
+      const View id = View::Contiguous(ids.data(), DType::kU32, {3});
+      ReferenceOps().embed(machine, id, Weights(ReferenceOps(), table, type).packed, expected);
+      for (const Ops* ops : AllCpuOps()) {
+        Tensor y(type, {3, 33});
+        ops->embed(machine, id, Weights(*ops, table, type).packed, y);
+        EXPECT_TRUE(y.SameBits(expected)) << ops->instruction_set;
+      }
+    }
+  }
+}
+
+TEST(Reference, RowOperations) {
+  Machine machine(2);
+  for (DType type : kFloats) {
+    Tensor x(type, {20, 576}), other(type, {20, 576}), weight(DType::kF32, {576});
+    x.Random(1), other.Random(2), weight.Random(3);
+    Tensor norm(x), gated(x), sum(x);
+    ReferenceOps().rms_norm(machine, x, weight, 1e-5f, norm);
+    ReferenceOps().gated(machine, Activation::kSilu, x, other, gated);
+    ReferenceOps().add(machine, sum, other);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor y(x);
+      ops->rms_norm(machine, x, weight, 1e-5f, y);
+      // The value before the weight may round to either side.
+      const double step = type == DType::kBF16 ? 0.0625 : 4e-6;
+      ExpectClose(y, norm, step, "rms_norm");
+      ops->gated(machine, Activation::kSilu, x, other, y);
+      ExpectClose(y, gated, type == DType::kBF16 ? 0.04 : 2e-6, "gated");
+      Tensor in_place(x);
+      ops->add(machine, in_place, other);
+      EXPECT_TRUE(in_place.SameBits(sum)) << ops->instruction_set;
+    }
+  }
+}
+
+TEST(Reference, Rope) {
+  Machine machine;
+  for (DType type : kFloats) {
+    for (RopeStyle style : {RopeStyle::kHalf, RopeStyle::kInterleaved}) {
+      Tensor x(type, {5, 3, 20}), cos(DType::kF32, {5, 8}), sin(cos);
+      x.Random(1);
+      for (int64_t i = 0; i < 40; ++i)
+        cos.Set(i, std::cos(0.1f * i)), sin.Set(i, std::sin(0.1f * i));
+      Tensor expected(x);
+      ReferenceOps().rope(machine, expected, cos, sin, style);
+      for (const Ops* ops : AllCpuOps()) {
+        Tensor y(x);
+        ops->rope(machine, y, cos, sin, style);
+        EXPECT_TRUE(y.SameBits(expected)) << ops->instruction_set;
+      }
+    }
+  }
+}
+
+TEST(Reference, PagedAttention) {
+  Machine machine(2);
+  for (DType type : kFloats) {
+    for (DType cache : kFloats) {
+      constexpr int64_t kTokens = 300, kHeads = 6, kKvHeads = 2, kHeadDim = 24, kBlock = 16;
+      Tensor q(type, {kTokens, kHeads, kHeadDim}), k(type, {kTokens, kKvHeads, kHeadDim}), v(k),
+          expected(q);
+      q.Random(1), k.Random(2), v.Random(3);
+      std::vector<int32_t> blocks(19);
+      for (int i = 0; i < 19; ++i) blocks[i] = (i * 7 + 3) % 19;
+      std::vector<int64_t> slots(kTokens);
+      for (int64_t p = 0; p < kTokens; ++p) slots[p] = blocks[p / kBlock] * kBlock + p % kBlock;
+      const View slot = View::Contiguous(slots.data(), DType::kI64, {kTokens});
+      const AttentionRow row{
+          .first_token = 0, .token_count = kTokens, .first_position = 0, .blocks = blocks.data()};
+      const auto run = [&](const Ops& ops, const View& out) {
+        Tensor kp(cache, {19, kKvHeads, kBlock, kHeadDim}), vp(kp);
+        const KvPages pages{.k = kp, .v = vp};
+        ops.kv_write(machine, k, v, slot, pages);
+        ops.attention(
+            machine,
+            {.q = q, .out = out, .pages = pages, .rows = &row, .row_count = 1, .scale = 0.2f});
+        return std::pair(kp, vp);
+      };
+      const auto reference_pages = run(ReferenceOps(), expected);
+      for (const Ops* ops : AllCpuOps()) {
+        Tensor out(q);
+        const auto pages = run(*ops, out);
+        EXPECT_TRUE(pages.first.SameBits(reference_pages.first));
+        EXPECT_TRUE(pages.second.SameBits(reference_pages.second));
+        ExpectClose(out, expected, 2e-5, std::string(ops->instruction_set));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shardline
