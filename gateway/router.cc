@@ -1,0 +1,269 @@
+#include "gateway/router.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/clock.h"
+#include "gateway/field_error.h"
+#include "gateway/prompt_events.h"
+#include "gateway/router_turn.h"
+
+namespace shardline {
+
+Router::Router(Options options, const Tokenizer* tokenizer, Metrics* metrics)
+    : options_(std::move(options)),
+      tokenizer_(tokenizer),
+      metrics_(metrics),
+      raw_([tokenizer](uint32_t id) {
+        return tokenizer == nullptr ? std::string_view() : tokenizer->Raw(id);
+      }),
+      queue_(options_.queue) {}
+
+absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
+  const RequestKey key = ++last_key_;
+  admission.submit.header.key = key;
+  admission.submit.header.deadline_ns = admission.deadline_ns;
+  auto request =
+      std::make_shared<LiveRequest>(key, std::move(admission), tokenizer_, options_.stream);
+  const Submit& submit = request->journal.submit();
+  request->accepted_ns = NowNs();
+  v1::GenerateEvent first;
+  first.mutable_accepted()->set_request_id(request->id);
+  first.mutable_accepted()->set_model(request->model);
+  first.mutable_accepted()->set_prompt_tokens(request->prompt_tokens());
+  first.mutable_accepted()->set_seed(submit.header.sampling.seed);
+  request->stream.Push(std::move(first));
+  // Prompt logprobs bring the ids and bytes along.
+  if (request->echo && (submit.header.flags & kWantPromptLogprobs) == 0) {
+    PushPromptIds(submit.prompt, raw_, request->stream);
+  }
+
+  Turn turn(mutex_);
+  if (draining_) return Unavailable("the server is draining: it takes no new requests");
+  if (port_ == nullptr) return Unavailable("no worker is serving: it is starting again, retry");
+  if (request->deadline_ns != 0 && request->deadline_ns <= request->accepted_ns) {
+    return DeadlineExceeded("the deadline was past before the request was accepted");
+  }
+  if (keys_.contains(request->id)) {
+    return absl::AlreadyExistsError(Cat("request_id: a request '", request->id, "' is live"));
+  }
+  const bool at_once = queue_.size() == 0 && HasRoom(*request);
+  if (!at_once) {
+    const absl::Status pushed = queue_.Push(key, submit.header.priority, submit.prompt.size());
+    if (!pushed.ok()) {
+      return RetryLater(std::clamp(seconds_per_end_, 0.05, 30.0), Message(pushed));
+    }
+  }
+  metrics_->Accepted(submit.prompt.size());
+  live_.emplace(key, request);
+  keys_.emplace(request->id, key);
+  if (at_once) Start(request);
+  return request;
+}
+
+uint64_t Router::Blocks(uint64_t tokens) const {
+  const uint64_t block = std::max<uint32_t>(1, ready_.header.block_tokens);
+  return (tokens + block - 1) / block;
+}
+
+// The worker has room when nothing that it could run waits there, a sequence slot is free, and its cache
+// holds the prompt and a token beside what its running requests fill.
+bool Router::HasRoom(const LiveRequest& request) const {
+  if (port_ == nullptr) return false;
+  if (running_ == 0) return true;  // what does not fit an empty worker never will: let it say so
+  if (report_.waiting_sequences > paused_ || running_ >= ready_.header.max_sequences) return false;
+  const uint64_t used = std::max(committed_blocks_, report_.kv_blocks_used);
+  return used + Blocks(request.prompt_tokens() + 1) <= ready_.header.kv_blocks_total;
+}
+
+void Router::Start(const Live& request) {
+  const uint64_t now = NowNs();
+  if (running_ == paused_) last_progress_ns_ = now;  // it was idle: its next step is due from now on
+  request->state = LiveRequest::State::kRunning;
+  request->started_ns = now;
+  request->blocks = Blocks(request->prompt_tokens() + 1);
+  committed_blocks_ += request->blocks;
+  ++running_;
+  metrics_->Started(request->prompt_tokens(), Seconds(request->accepted_ns, now));
+  port_->Send(request->journal.submit());
+}
+
+void Router::Dispatch(Turn& turn) {
+  while (const RequestKey key = queue_.Front()) {
+    const Live request = live_.at(key);
+    if (request->deadline_ns != 0 && request->deadline_ns <= NowNs()) {
+      EndWithError(turn, request, v1::ERROR_CODE_DEADLINE, "the deadline passed in the queue",
+                   Outcome::kDeadline);
+      continue;
+    }
+    if (!HasRoom(*request)) return;
+    queue_.Remove(key);
+    Start(request);
+  }
+}
+
+void Router::Cancel(const Live& request, Outcome why) {
+  Turn turn(mutex_);
+  if (request->state == LiveRequest::State::kEnded) return;
+  CancelAtWorker(*request, kAllOutputs);
+  Forget(turn, request, why, /*discard=*/true);
+  Dispatch(turn);
+}
+
+void Router::CancelAtWorker(const LiveRequest& request, uint32_t output_index) {
+  if (request.state != LiveRequest::State::kRunning || port_ == nullptr) return;
+  port_->Send(shardline::Cancel{request.key, output_index, 0});
+}
+
+// Sets `paused` before it looks at the ring again: either this sees that the reader has drained it meanwhile, or the
+// reader sees `paused` after its last Take.
+void Router::PauseIfFull(LiveRequest& request) {
+  if (request.state != LiveRequest::State::kRunning || request.paused || !request.stream.full()) {
+    return;
+  }
+  request.paused = true;
+  ++paused_;
+  request.stalled_since_ns = NowNs();
+  request.stalled_taken = request.stream.taken();
+  if (port_ != nullptr) port_->Send(Pause{request.key});
+  if (request.stream.drained()) ResumeAtWorker(request);
+}
+
+void Router::ResumeAtWorker(LiveRequest& request) {
+  if (!request.paused) return;
+  if (running_ == paused_) last_progress_ns_ = NowNs();
+  request.paused = false;
+  --paused_;
+  if (port_ != nullptr) port_->Send(Resume{request.key});
+}
+
+void Router::Taken(const Live& request) {
+  if (!request->paused || !request->stream.drained()) return;
+  Turn turn(mutex_);
+  if (request->state == LiveRequest::State::kRunning) ResumeAtWorker(*request);
+}
+
+uint32_t Router::Abort(const std::string& request_id) {
+  Turn turn(mutex_);
+  const auto key = keys_.find(request_id);
+  if (key == keys_.end()) return 0;
+  const uint32_t aborted = AbortOne(turn, Find(key->second));
+  Dispatch(turn);
+  return aborted;
+}
+
+uint32_t Router::AbortAll() {
+  Turn turn(mutex_);
+  std::vector<Live> all;
+  for (const auto& [key, request] : live_) all.push_back(request);
+  uint32_t aborted = 0;
+  for (const Live& request : all) aborted += AbortOne(turn, request);
+  return aborted;
+}
+
+uint32_t Router::AbortOne(Turn& turn, const Live& request) {
+  CancelAtWorker(*request, kAllOutputs);
+  v1::Finished finished;
+  finished.set_reason(v1::FINISH_REASON_ABORTED);
+  for (uint32_t i = 0; i < request->outputs.size(); ++i) {
+    if (request->outputs[i].finished) continue;
+    PushText(*request, i, request->outputs[i].text.Finish().text);
+    FinishOutput(turn, request, i, finished, Outcome::kAborted);
+  }
+  return 1;
+}
+
+void Router::StartDraining() {
+  Turn turn(mutex_);
+  draining_ = true;
+}
+
+void Router::EndAll(v1::ErrorCode code, const std::string& why) {
+  Turn turn(mutex_);
+  std::vector<Live> all;
+  for (const auto& [key, request] : live_) all.push_back(request);
+  for (const Live& request : all) {
+    CancelAtWorker(*request, kAllOutputs);
+    EndWithError(turn, request, code, why, Outcome::kError);
+  }
+}
+
+void Router::Tick(uint64_t now_ns) {
+  Turn turn(mutex_);
+  std::vector<Live> late, stalled;
+  for (const auto& [key, request] : live_) {
+    const bool queued = request->state == LiveRequest::State::kQueued;
+    if (queued && request->deadline_ns != 0 && request->deadline_ns <= now_ns) {
+      late.push_back(request);
+    }
+    if (!request->paused) continue;
+    if (const uint64_t taken = request->stream.taken(); taken != request->stalled_taken) {
+      request->stalled_taken = taken;
+      request->stalled_since_ns = now_ns;
+    } else if (now_ns >= request->stalled_since_ns + options_.stalled_reader_ns) {
+      stalled.push_back(request);
+    }
+  }
+  for (const Live& request : late) {
+    EndWithError(turn, request, v1::ERROR_CODE_DEADLINE, "the deadline passed in the queue",
+                 Outcome::kDeadline);
+  }
+  for (const Live& request : stalled) {
+    CancelAtWorker(*request, kAllOutputs);
+    EndWithError(turn, request, v1::ERROR_CODE_OVERLOADED,
+                 "the reader took no event for --stalled-reader-seconds", Outcome::kError);
+  }
+  if (!stalled.empty()) Dispatch(turn);
+}
+
+size_t Router::live_requests() const {
+  std::lock_guard lock(mutex_);
+  return live_.size();
+}
+
+uint64_t Router::waiting_for_step_since_ns() const {
+  std::lock_guard lock(mutex_);
+  return port_ != nullptr && running_ > paused_ ? last_progress_ns_ : 0;
+}
+
+Router::State Router::state() const {
+  std::lock_guard lock(mutex_);
+  return {.worker_ready = port_ != nullptr,
+          .draining = draining_,
+          .queued = static_cast<uint32_t>(queue_.size()),
+          .running = running_,
+          .queued_tokens = queue_.tokens(),
+          .ready = ready_,
+          .report = report_};
+}
+
+Router::Live Router::Find(RequestKey key) const {
+  const auto request = live_.find(key);
+  return request == live_.end() ? nullptr : request->second;
+}
+
+void Router::Forget(Turn& turn, const Live& request, Outcome outcome, bool discard) {
+  const bool started = request->state == LiveRequest::State::kRunning;
+  if (started) {
+    committed_blocks_ -= request->blocks;
+    --running_;
+    if (request->paused) --paused_;
+  } else {
+    queue_.Remove(request->key);
+  }
+  const uint64_t now = NowNs();
+  if (last_end_ns_ != 0) {
+    seconds_per_end_ = 0.8 * seconds_per_end_ + 0.2 * std::min(30.0, Seconds(last_end_ns_, now));
+  }
+  last_end_ns_ = now;
+  request->state = LiveRequest::State::kEnded;
+  request->paused = false;
+  request->outcome = outcome;
+  metrics_->Ended(outcome, started, request->prompt_tokens(), Seconds(request->accepted_ns, now));
+  live_.erase(request->key);
+  keys_.erase(request->id);
+  request->stream.Close(discard);
+  turn.Touch(request);
+}
+
+}  // namespace shardline

@@ -1,0 +1,132 @@
+// The gateway's centre: takes validated requests in, lets them wait, hands them to the worker when its last
+// report shows room, and turns what the worker says into each request's events. Free of gRPC.
+//
+// One lock guards the queue and all live requests. While it is held, the router calls only leaves: the
+// worker port (which never blocks), metrics, and the streams' own locks. Readers are notified after it is
+// released. Messages to the worker are sent under it, so they leave in the order of what they mean.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "gateway/admission/queue.h"
+#include "gateway/live_request.h"
+#include "gateway/metrics.h"
+#include "shared/base/status.h"
+#include "shared/ipc/message.h"
+#include "shared/wire/tokens.h"
+
+namespace shardline {
+
+// Where the router's messages go. None of these may block; what a dead worker does not get is lost with it.
+class WorkerPort {
+ public:
+  virtual ~WorkerPort() = default;
+  virtual void Send(const Submit& message) = 0;
+  virtual void Send(const Cancel& message) = 0;
+  virtual void Send(const Pause& message) = 0;
+  virtual void Send(const Resume& message) = 0;
+};
+
+class Router {
+ public:
+  struct Options {
+    AdmissionQueue::Limits queue;
+    uint64_t stalled_reader_ns = 30'000'000'000;
+    EventStream::Limits stream;
+    std::vector<uint32_t> eos_ids;  // as told to the worker
+  };
+  // `tokenizer` may be null; both outlive the router.
+  Router(Options options, const Tokenizer* tokenizer, Metrics* metrics);
+
+  // ---- calls
+  // Accepts a request: its `accepted` event (and `prompt` events for echo) are in its stream. Errors: Unavailable
+  // (draining, no worker), AlreadyExists (a live id), ResourceExhausted with a retry time.
+  absl::StatusOr<std::shared_ptr<LiveRequest>> Admit(Admission admission);
+  // The reader has gone (client, deadline): nothing more is sent, the worker forgets the request.
+  void Cancel(const std::shared_ptr<LiveRequest>& request, Outcome why);
+  // The reader took an event: a paused request may go on.
+  void Taken(const std::shared_ptr<LiveRequest>& request);
+  // Ends with `finished` ABORTED for each output. How many requests that were.
+  uint32_t Abort(const std::string& request_id);
+  uint32_t AbortAll();
+
+  // ---- the worker, from its link's thread
+  void WorkerReady(std::shared_ptr<WorkerPort> port, const Ready& ready);
+  // Terminal errors for what it ran; what waits keeps waiting for the next worker.
+  void WorkerLost();
+  void OnMessage(const Tokens& message);
+  void OnMessage(const Prompt& message);
+  void OnMessage(const Finished& message);
+  void OnMessage(const Failed& message);
+  void OnMessage(const StepReport& message);
+
+  // ---- the gateway's life
+  void StartDraining();                            // new requests get Unavailable
+  void EndAll(v1::ErrorCode code, const std::string& why);  // terminal errors for everything live
+  // Ends waiting requests whose deadline is past and requests whose reader stands still. Called a few times a second.
+  void Tick(uint64_t now_ns);
+  size_t live_requests() const;
+  // Since when the worker has finished no step although it has work; 0 while it has none.
+  uint64_t waiting_for_step_since_ns() const;
+
+  struct State {
+    bool worker_ready = false;
+    bool draining = false;
+    uint32_t queued = 0, running = 0;
+    uint64_t queued_tokens = 0;
+    Ready ready;        // of the last worker that was
+    StepReport report{};  // zero before the first
+  };
+  State state() const;
+
+ private:
+  class Turn;  // the lock, and whom to notify after it
+  using Live = std::shared_ptr<LiveRequest>;
+
+  Live Find(RequestKey key) const;
+  void Dispatch(Turn& turn);
+  bool HasRoom(const LiveRequest& request) const;
+  void Start(const Live& request);
+  uint64_t Blocks(uint64_t tokens) const;
+  void PushTokens(Turn& turn, const Live& request, const Tokens& message);
+  void PushText(LiveRequest& request, uint32_t output_index, std::string text);
+  void FinishOutput(Turn& turn, const Live& request, uint32_t output_index, v1::Finished finished,
+                    Outcome outcome);
+  void EndWithError(Turn& turn, const Live& request, v1::ErrorCode code, const std::string& why,
+                    Outcome outcome);
+  uint32_t AbortOne(Turn& turn, const Live& request);
+  void Forget(Turn& turn, const Live& request, Outcome outcome, bool discard);
+  void CancelAtWorker(const LiveRequest& request, uint32_t output_index);
+  void PauseIfFull(LiveRequest& request);
+  void ResumeAtWorker(LiveRequest& request);
+  v1::Usage UsageOf(const LiveRequest& request) const;
+  bool EndsOutput(const LiveRequest& request, uint32_t id) const;
+
+  const Options options_;
+  const Tokenizer* const tokenizer_;
+  Metrics* const metrics_;
+  const RawBytes raw_;
+
+  mutable std::mutex mutex_;
+  AdmissionQueue queue_;
+  std::unordered_map<RequestKey, Live> live_;
+  std::unordered_map<std::string, RequestKey> keys_;
+  std::atomic<RequestKey> last_key_{0};
+  std::shared_ptr<WorkerPort> port_;  // null: no worker
+  Ready ready_;
+  StepReport report_{};
+  uint64_t committed_blocks_ = 0;  // what the running requests' tokens fill
+  uint64_t last_progress_ns_ = 0;
+  uint32_t running_ = 0, paused_ = 0;
+  bool draining_ = false;
+  double seconds_per_end_ = 0.5;  // smoothed time between ends, for RetryInfo
+  uint64_t last_end_ns_ = 0;
+};
+
+}  // namespace shardline
