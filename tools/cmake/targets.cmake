@@ -1,7 +1,7 @@
 # sl_library(NAME SRCS … HDRS … DEPS …)       a static library; HDRS are checked to compile alone
 # sl_binary(NAME SRCS … DEPS …)               a program in bin/
 # sl_test(NAME SRCS … DEPS … [LABELS …] [TIMEOUT s] [ARGS …])   a GoogleTest program under ctest
-# sl_benchmark(NAME SRCS … DEPS …)            a Google Benchmark program
+# sl_benchmark(NAME SRCS … DEPS …)            a Google Benchmark program; target `benchmarks` builds all
 # sl_fuzzer(NAME SRCS … DEPS …)               a libFuzzer program with -DSHARDLINE_FUZZ=ON, nothing otherwise
 function(sl_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;HDRS;DEPS" ${ARGN})
@@ -51,6 +51,10 @@ function(sl_benchmark name)
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} benchmark::benchmark)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/benchmarks")
+  if(NOT TARGET benchmarks)
+    add_custom_target(benchmarks)
+  endif()
+  add_dependencies(benchmarks ${name})
 endfunction()
 
 function(sl_fuzzer name)
