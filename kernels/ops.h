@@ -101,9 +101,9 @@ struct Ops {
   void (*add)(const OpContext&, const View& x, const View& y);
 };
 
-// The CPU's own kernels at the best instruction set that the machine has;
-// SHARDLINE_CPU_ISA=scalar|avx2| avx512|avx512_bf16 asks for a lower one (an unknown or unavailable
-// name falls back to the best).
+// The CPU's own kernels at the fastest instruction set of this machine;
+// SHARDLINE_CPU_ISA=scalar|avx2| avx512|avx512_bf16 asks for another one (an unknown or unavailable
+// name falls back to the fastest).
 const Ops& CpuOps();
 // One named instruction set, or null where this machine lacks it (tests, benchmarks).
 const Ops* CpuOpsFor(std::string_view instruction_set);

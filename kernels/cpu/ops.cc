@@ -42,7 +42,8 @@ void MultiplyPanels(const Kernels& kernels, const OpContext& context, const Matm
     kernels.matmul(call, 0, panels, 0, groups);
     return;
   }
-  const int64_t ranges = std::min(groups, std::max<int64_t>(1, threads * kChunksPerThread));
+  const int64_t per_thread = std::clamp<int64_t>(groups / (threads * 4), 1, kChunksPerThread);
+  const int64_t ranges = std::min(groups, threads * per_thread);
   ParallelFor(context, blocks * ranges, [&](int64_t i, int) {
     const int64_t block = i / ranges, range = i % ranges;
     kernels.matmul(call, block * kPanelsPerBlock, std::min(panels, (block + 1) * kPanelsPerBlock),

@@ -127,10 +127,9 @@ void Tile(const TileCall& call) {
   const auto* w = static_cast<const typename Product::W*>(call.w);
   const int64_t w_group = call.w_group;
   for (int64_t step = 0; step < call.steps; ++step) {
-    if constexpr (R <= 6) {  // few rows: bound by reading w
+    // Weights are read once, in order, from as many places as there are groups.
 #pragma GCC unroll 16
-      for (int c = 0; c < C; ++c) __builtin_prefetch(w + c * w_group + 2048 / sizeof(*w));
-    }
+    for (int c = 0; c < C; ++c) __builtin_prefetch(w + c * w_group + 2048 / sizeof(*w));
     Product::template Step<R, C>(x, x_row, x_next, w, w_group, sum);
     x += Product::kXStep * x_next;
     w += Product::kWStep;
