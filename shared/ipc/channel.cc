@@ -20,8 +20,7 @@ absl::StatusOr<std::unique_ptr<Channel>> Channel::Create(const ChannelOptions& o
                                                          uint64_t epoch) {
   SL_ASSIGN_OR_RETURN(Segment segment, Segment::Create(options.ring_bytes, epoch));
   std::unique_ptr<Channel> channel(new Channel(std::move(segment), Side::kGateway, options.spin));
-  SL_RETURN_IF_ERROR(
-      channel->watch_.Start([raw = channel.get()](PeerEnd end) { raw->PeerGone(end); }));
+  SL_RETURN_IF_ERROR(channel->Open());
   return channel;
 }
 
@@ -37,9 +36,14 @@ absl::StatusOr<std::unique_ptr<Channel>> Channel::Attach(int fd, uint64_t epoch,
   if (!start.ok() || *start != channel->segment_.owner_start_ticks()) {
     return Unavailable("the gateway is gone");
   }
-  SL_RETURN_IF_ERROR(
-      channel->watch_.Start([raw = channel.get()](PeerEnd end) { raw->PeerGone(end); }));
+  SL_RETURN_IF_ERROR(channel->Open());
   return channel;
+}
+
+absl::Status Channel::Open() {
+  SL_RETURN_IF_ERROR(watch_.Start([this](PeerEnd end) { PeerGone(end); }));
+  open_ = true;
+  return absl::OkStatus();
 }
 
 Channel::~Channel() {
@@ -115,7 +119,7 @@ absl::Status Channel::peer_status() const {
 }
 
 void Channel::Close() {
-  if (closed_.exchange(true)) return;
+  if (!open_ || closed_.exchange(true)) return;
   std::atomic<uint32_t>& state = segment_.side(side_).state;
   state.store(static_cast<uint32_t>(SideState::kClosed), std::memory_order_seq_cst);
   FutexWakeAll(state);

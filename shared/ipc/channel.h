@@ -98,6 +98,7 @@ class Channel {
 
  private:
   Channel(Segment segment, Side side, std::chrono::nanoseconds spin);
+  absl::Status Open();  // takes this side
   absl::Status WriteLocked(MessageKind kind, std::span<const std::byte> payload,
                            Clock::time_point deadline);
   bool Ended() const;  // either side is closed or dead
@@ -108,6 +109,7 @@ class Channel {
   Segment segment_;
   const Side side_;
   const std::chrono::nanoseconds spin_;
+  bool open_ = false;  // this side is ours to close
   std::atomic<bool> closed_{false};
   std::atomic<PeerEnd> peer_end_{PeerEnd::kAlive};
 
