@@ -7,6 +7,7 @@
 #include "kernels/cpu/isa/exp.h"
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/tile.h"
+#include "kernels/cpu/isa/transpose.h"
 
 namespace shardline::SHARDLINE_ISA {
 namespace {
@@ -51,13 +52,35 @@ const T* QueryRow(const AttentionArgs& args, const AttentionItem& item, const Sh
   return RowOf<T>(args.q, token) + head * args.q.stride[1];
 }
 
-// The key or value of one position: [head_dim].
+// Goes through the keys or the values of consecutive positions, each [head_dim].
 template <typename T>
-const T* PageRow(const View& pages, const AttentionItem& item, int32_t position) {
-  const auto block_tokens = static_cast<int32_t>(pages.shape[2]);
-  const int64_t block = item.row->blocks[position / block_tokens];
-  return RowOf<T>(pages, block) + item.kv_head * pages.stride[1] +
-         position % block_tokens * pages.stride[2];
+class PageRows {
+ public:
+  PageRows(const View& pages, const AttentionItem& item, int32_t position)
+      : pages_(pages), head_(item.kv_head * pages.stride[1]) {
+    const auto block_tokens = static_cast<int32_t>(pages.shape[2]);
+    block_ = item.row->blocks + position / block_tokens;
+    offset_ = position % block_tokens;
+  }
+  SL_INLINE const T* Next() {
+    if (offset_ == pages_.shape[2]) {
+      ++block_;
+      offset_ = 0;
+    }
+    return RowOf<T>(pages_, *block_) + head_ + offset_++ * pages_.stride[2];
+  }
+
+ private:
+  const View& pages_;
+  int64_t head_;
+  const int32_t* block_;
+  int64_t offset_;
+};
+
+// Blocks lie anywhere, so the processor's own prefetching stops at their ends.
+template <typename T>
+SL_INLINE void Prefetch(const T* row, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(row + i, 0, 2);
 }
 
 // Panels as the tile reads them: [panel][head_dim][rows] f32 or [panel][head_dim / 2][rows][2]
@@ -66,40 +89,41 @@ template <typename T>
 void PackQueries(const AttentionArgs& args, const AttentionItem& item, const Shape& s, bool pairs,
                  float* out) {
   for (int64_t first = 0; first < s.rows; first += kTileRows) {
-    const int64_t rows = Least<int64_t>(kTileRows, s.rows - first);
-    for (int64_t r = 0; r < rows; ++r) {
-      const T* q = QueryRow<T>(args, item, s, first + r);
-      if (pairs) {
-        auto* panel = reinterpret_cast<Bf16*>(out) + first * s.depth;
-        for (int64_t i = 0; i < s.depth; ++i) {
-          panel[(i / 2 * rows + r) * 2 + i % 2] = i < s.head_dim ? ToBf16(ToFloat(q[i])) : Bf16{0};
-        }
-      } else {
-        float* panel = out + first * s.depth;
-        for (int64_t i = 0; i < s.head_dim; ++i) panel[i * rows + r] = ToFloat(q[i]);
-        if (s.depth > s.head_dim) panel[s.head_dim * rows + r] = 0.0f;
-      }
+    const int64_t count = Least<int64_t>(kTileRows, s.rows - first);
+    const T* rows[kTileRows];
+    for (int64_t r = 0; r < count; ++r) rows[r] = QueryRow<T>(args, item, s, first + r);
+    if (pairs) {
+      PackPanelPairs(reinterpret_cast<const Bf16* const*>(rows), count, s.head_dim,
+                     out + first * s.depth / 2);
+    } else {
+      PackPanelF32(rows, count, s.head_dim, out + first * s.depth);
     }
   }
 }
 
-// Keys as packed weights: groups of 16 positions, [head_dim][16] f32 or [head_dim / 2][16][2] bf16;
-// zeros beyond `count`, so that nothing is read that has not been written.
-void PackKeys(const float*, const AttentionArgs& args, const AttentionItem& item, const Shape& s,
-              float* out) {
-  for (int32_t j = 0; j < (s.count + 15) / 16 * 16; ++j) {
-    float* column = out + j / 16 * 16 * s.head_dim + j % 16;
-    const float* key = j < s.count ? PageRow<float>(args.pages.k, item, s.begin + j) : nullptr;
-    for (int64_t i = 0; i < s.head_dim; ++i) column[i * 16] = key ? key[i] : 0.0f;
-  }
-}
-void PackKeys(const Bf16*, const AttentionArgs& args, const AttentionItem& item, const Shape& s,
-              float* out) {
-  for (int32_t j = 0; j < (s.count + 15) / 16 * 16; ++j) {
-    auto* column = reinterpret_cast<Bf16*>(out) + j / 16 * 16 * s.depth + j % 16 * 2;
-    const Bf16* key = j < s.count ? PageRow<Bf16>(args.pages.k, item, s.begin + j) : nullptr;
-    for (int64_t i = 0; i < s.depth; ++i) {
-      column[i / 2 * 32 + i % 2] = key && i < s.head_dim ? key[i] : Bf16{0};
+// Keys as packed weights: groups of 16 positions, [head_dim][16] f32 or [head_dim / 2][16][2] bf16.
+// Beyond `count` stand copies of the last key, so that nothing is read that has not been written.
+template <typename T>
+void PackKeys(const AttentionArgs& args, const AttentionItem& item, const Shape& s, float* out) {
+  constexpr int32_t kAhead = 32;
+  PageRows<T> keys(args.pages.k, item, s.begin), ahead(keys);
+  PageRows<T> values(args.pages.v, item, s.begin);
+  for (int32_t j = 0; j < Least(kAhead, s.count); ++j) Prefetch(ahead.Next(), s.head_dim);
+  const T* rows[16];
+  for (int32_t first = 0; first < s.count; first += 16) {
+    for (int32_t j = 0; j < 16; ++j) {
+      if (first + j >= s.count) {
+        rows[j] = rows[j - 1];
+        continue;
+      }
+      rows[j] = keys.Next();
+      Prefetch(values.Next(), s.head_dim);  // they are next
+      if (first + j + kAhead < s.count) Prefetch(ahead.Next(), s.head_dim);
+    }
+    if constexpr (sizeof(T) == 2) {
+      PackPanelPairs(rows, 16, s.head_dim, out + first * s.depth / 2);
+    } else {
+      Interleave(rows, 16, s.head_dim, out + first * s.head_dim);
     }
   }
 }
@@ -107,17 +131,13 @@ void PackKeys(const Bf16*, const AttentionArgs& args, const AttentionItem& item,
 // Values as f32 weights: groups of 16 dimensions, [position][16].
 template <typename T>
 void PackValues(const AttentionArgs& args, const AttentionItem& item, const Shape& s, float* out) {
+  PageRows<T> values(args.pages.v, item, s.begin);
   for (int32_t j = 0; j < s.count; ++j) {
-    const T* value = PageRow<T>(args.pages.v, item, s.begin + j);
-    for (int64_t i = 0; i < s.padded; i += 16) {
-      float* to = out + i * kSplitPositions + j * 16;
-      const int64_t n = Least<int64_t>(16, s.head_dim - i);
-      if (n == 16) {
-        for (int64_t d = 0; d < 16; ++d) to[d] = ToFloat(value[i + d]);
-      } else {
-        for (int64_t d = 0; d < 16; ++d) to[d] = d < n ? ToFloat(value[i + d]) : 0.0f;
-      }
-    }
+    const T* value = values.Next();
+    float* to = out + j * 16;
+    int64_t i = 0;
+    for (; i + 16 <= s.head_dim; i += 16) Store(to + i * kSplitPositions, LoadN(value + i, 16));
+    if (i < s.head_dim) Store(to + i * kSplitPositions, LoadN(value + i, s.head_dim - i));
   }
 }
 
@@ -225,7 +245,7 @@ void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t s
 #endif
   SL_FOR_FLOAT_TYPE(args.q.type, T, PackQueries<T>(args, item, s, pairs, queries));
   SL_FOR_FLOAT_TYPE(args.pages.k.type, T, {
-    PackKeys(static_cast<const T*>(nullptr), args, item, s, keys);
+    PackKeys<T>(args, item, s, keys);
     PackValues<T>(args, item, s, values);
   });
   if (!bf16_cache) {

@@ -2,32 +2,10 @@
 // weights.
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/tile.h"
+#include "kernels/cpu/isa/transpose.h"
 
 namespace shardline::SHARDLINE_ISA {
 namespace {
-
-// Rows [first, first + rows) of x as [depth][rows] f32.
-template <typename T>
-void PackF32(const View& x, int64_t first, int64_t rows, float* out) {
-  const int64_t k = x.shape[1];
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* row = RowOf<T>(x, first + r);
-    for (int64_t i = 0; i < k; ++i) out[i * rows + r] = ToFloat(row[i]);
-    if (k % 2) out[k * rows + r] = 0.0f;
-  }
-}
-
-// Rows [first, first + rows) of x as [depth / 2][rows][2] bf16.
-void PackPairs(const View& x, int64_t first, int64_t rows, uint32_t* out) {
-  const int64_t k = x.shape[1];
-  for (int64_t r = 0; r < rows; ++r) {
-    const Bf16* row = RowOf<Bf16>(x, first + r);
-    for (int64_t i = 0; i < k / 2; ++i) {
-      out[i * rows + r] = row[2 * i].bits | uint32_t{row[2 * i + 1].bits} << 16;
-    }
-    if (k % 2) out[k / 2 * rows + r] = row[k - 1].bits;
-  }
-}
 
 constexpr int64_t kBlockPanels =
     8;  // panels that share a weight tile while it is in the nearest cache
@@ -105,16 +83,20 @@ void Multiply(const MatmulCall& call, int64_t first_panel, int64_t end_panel, in
 
 void PackPanels(const View& x, PanelForm form, int64_t first_panel, int64_t end_panel,
                 void* panels) {
-  const int64_t depth = PaddedDepth(x.shape[1]);
+  const int64_t k = x.shape[1], depth = PaddedDepth(k);
   for (int64_t panel = first_panel; panel < end_panel; ++panel) {
     const int64_t first = panel * kTileRows;
-    const int64_t rows = Least<int64_t>(kTileRows, x.shape[0] - first);
-    if (form == PanelForm::kPairs) {
-      PackPairs(x, first, rows, static_cast<uint32_t*>(panels) + first * depth / 2);
-    } else {
-      float* out = static_cast<float*>(panels) + first * depth;
-      SL_FOR_FLOAT_TYPE(x.type, T, PackF32<T>(x, first, rows, out));
-    }
+    const int64_t count = Least<int64_t>(kTileRows, x.shape[0] - first);
+    SL_FOR_FLOAT_TYPE(x.type, T, {
+      const T* rows[kTileRows];
+      for (int64_t r = 0; r < count; ++r) rows[r] = RowOf<T>(x, first + r);
+      if (form == PanelForm::kF32) {
+        PackPanelF32(rows, count, k, static_cast<float*>(panels) + first * depth);
+      } else {  // bf16, two to a 32-bit word
+        PackPanelPairs(reinterpret_cast<const Bf16* const*>(rows), count, k,
+                       static_cast<float*>(panels) + first * depth / 2);
+      }
+    });
   }
 }
 

@@ -60,6 +60,16 @@ SL_INLINE F32x16 Zero() { return _mm512_setzero_ps(); }
 SL_INLINE F32x16 Set1(float x) { return _mm512_set1_ps(x); }
 SL_INLINE F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
 SL_INLINE void Store(float* p, F32x16 a) { _mm512_storeu_ps(p, a); }
+// The first `n` of sixteen lanes; lanes beyond are zero, memory beyond is not touched.
+SL_INLINE __mmask16 FirstLanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+SL_INLINE F32x16 LoadN(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(FirstLanes(n), p);
+}
+SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(FirstLanes(n), p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+SL_INLINE void StoreN(float* p, F32x16 a, int64_t n) { _mm512_mask_storeu_ps(p, FirstLanes(n), a); }
 SL_INLINE F32x16 MulAdd(F32x16 a, F32x16 b, F32x16 c) { return _mm512_fmadd_ps(a, b, c); }
 // Sixteen pairs of bf16: the first and the second element of every pair.
 SL_INLINE F32x16 LoadFirst(const Bf16* p) {
@@ -81,6 +91,30 @@ SL_INLINE F32x16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu
 SL_INLINE void Store(float* p, F32x16 x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
+}
+SL_INLINE F32x16 LoadN(const float* p, int64_t n) {
+  alignas(32) float all[16] = {};
+  if (n == 16) return Load(p);
+  for (int64_t i = 0; i < n; ++i) all[i] = p[i];
+  return Load(all);
+}
+SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
+  alignas(32) uint16_t all[16] = {};
+  if (n < 16) {
+    for (int64_t i = 0; i < n; ++i) all[i] = p[i].bits;
+    p = reinterpret_cast<const Bf16*>(all);
+  }
+  const auto widen = [](const Bf16* from) {
+    const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
+  };
+  return {widen(p), widen(p + 8)};
+}
+SL_INLINE void StoreN(float* p, F32x16 x, int64_t n) {
+  if (n == 16) return Store(p, x);
+  alignas(32) float all[16];
+  Store(all, x);
+  for (int64_t i = 0; i < n; ++i) p[i] = all[i];
 }
 SL_INLINE F32x16 MulAdd(F32x16 x, F32x16 y, F32x16 z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
@@ -111,11 +145,22 @@ SL_INLINE F32x16 Set1(float x) {
 SL_INLINE F32x16 Zero() { return Set1(0.0f); }
 SL_INLINE F32x16 Load(const float* p) {
   F32x16 out;
-  for (int i = 0; i < 16; ++i) out.lane[i] = p[i];
+  __builtin_memcpy(out.lane, p, 64);
   return out;
 }
-SL_INLINE void Store(float* p, const F32x16& a) {
-  for (int i = 0; i < 16; ++i) p[i] = a.lane[i];
+SL_INLINE void Store(float* p, const F32x16& a) { __builtin_memcpy(p, a.lane, 64); }
+SL_INLINE F32x16 LoadN(const float* p, int64_t n) {
+  F32x16 out = Zero();
+  __builtin_memcpy(out.lane, p, static_cast<uint64_t>(n) * 4);
+  return out;
+}
+SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
+  F32x16 out = Zero();
+  for (int64_t i = 0; i < n; ++i) out.lane[i] = ToFloat(p[i]);
+  return out;
+}
+SL_INLINE void StoreN(float* p, const F32x16& a, int64_t n) {
+  __builtin_memcpy(p, a.lane, static_cast<uint64_t>(n) * 4);
 }
 SL_INLINE F32x16 MulAdd(const F32x16& a, const F32x16& b, const F32x16& c) {
   F32x16 out;
