@@ -1,0 +1,70 @@
+#include "worker/state/memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+namespace shardline {
+namespace {
+
+constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
+
+uint64_t NumberIn(const std::string& path) {
+  std::ifstream file(path);
+  uint64_t number = 0;
+  return file >> number ? number : kUnknown;  // "max" is no number
+}
+
+uint64_t MachineAvailable() {
+  std::ifstream file("/proc/meminfo");
+  std::string name, unit;
+  uint64_t number = 0;
+  while (file >> name >> number) {
+    if (name == "MemAvailable:") return number * 1024;
+    std::getline(file, unit);
+  }
+  return kUnknown;
+}
+
+uint64_t GroupLeft(const std::string& limit_path, const std::string& used_path) {
+  const uint64_t limit = NumberIn(limit_path), used = NumberIn(used_path);
+  if (limit == kUnknown || used == kUnknown) return kUnknown;
+  return limit > used ? limit - used : 0;
+}
+
+}  // namespace
+
+uint64_t AvailableMemoryBytes() {
+  const std::string root = "/sys/fs/cgroup/";
+  const uint64_t available = std::min(
+      {MachineAvailable(), GroupLeft(root + "memory.max", root + "memory.current"),
+       GroupLeft(root + "memory/memory.limit_in_bytes", root + "memory/memory.usage_in_bytes")});
+  return available == kUnknown ? 0 : available;
+}
+
+absl::StatusOr<MemoryPool> MemoryPool::Create(size_t bytes) {
+  constexpr size_t kPage = 4096;
+  MemoryPool pool;
+  if (bytes == 0) return pool;
+  if (const uint64_t available = AvailableMemoryBytes(); available > 0 && bytes > available) {
+    return ResourceExhausted(bytes, " bytes are wanted, ", available, " are available");
+  }
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return ResourceExhausted("mmap of ", bytes, " bytes failed");
+  pool.data_ = static_cast<std::byte*>(data);
+  pool.bytes_ = bytes;
+  madvise(data, bytes, MADV_HUGEPAGE);
+  for (size_t i = 0; i < bytes; i += kPage) {
+    static_cast<volatile std::byte*>(data)[i] = std::byte{0};
+  }
+  return pool;
+}
+
+MemoryPool::~MemoryPool() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+}  // namespace shardline
