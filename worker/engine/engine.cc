@@ -1,0 +1,92 @@
+#include "worker/engine/engine.h"
+
+#include <algorithm>
+#include <exception>
+
+namespace shardline {
+
+Engine::Engine(EngineOptions options, const std::vector<int32_t>& blocks_per_group, Model& model,
+               StateStorage& state, Port& port)
+    : options_(std::move(options)),
+      model_(model),
+      state_(state),
+      port_(port),
+      vocabulary_(model.info().vocabulary_size),
+      scheduler_(options_.limits, KvBlocks(blocks_per_group)),
+      reader_(options_.threads),
+      logits_(static_cast<size_t>(kLogitRows * vocabulary_)) {
+  report_.epoch = options_.epoch;
+}
+
+absl::Status Engine::Run() {
+  while (!shut_down_) SL_RETURN_IF_ERROR(Round(std::chrono::seconds(60)));
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Round(std::chrono::nanoseconds wait) {
+  SL_RETURN_IF_ERROR(Receive(IdleWait(wait)));
+  SL_RETURN_IF_ERROR(ExpireDeadlines());
+  scheduler_.RemoveEnded();
+  if (shut_down_) return absl::OkStatus();
+
+  const uint64_t started = port_.NowNs();
+  plan_.Clear();
+  plan_.step = report_.step + 1;
+  chunks_ = scheduler_.Schedule(plan_.step, plan_.blocks);
+  if (changed_) SL_RETURN_IF_ERROR(Report());
+  if (chunks_.empty()) return absl::OkStatus();
+  BuildPlan(chunks_, plan_, wanted_);
+
+  if (const absl::Status computed = Compute(); !computed.ok()) {
+    SL_RETURN_IF_ERROR(port_status_);
+    SL_RETURN_IF_ERROR(FailStep(computed));
+  }
+  scheduler_.RemoveEnded();
+
+  ++report_.step;
+  report_.finished_at_ns = port_.NowNs();
+  report_.step_ns = report_.finished_at_ns - started;
+  report_.step_tokens = static_cast<uint32_t>(plan_.tokens.size());
+  return Report();
+}
+
+// ---- run and sample
+// -----------------------------------------------------------------------------------------
+
+// The model's errors and whatever it throws (libtorch, bad_alloc) end here.
+absl::Status Engine::Compute() {
+  try {
+    state_.Apply(plan_.blocks);
+    SL_RETURN_IF_ERROR(model_.Forward(plan_, state_));
+    for (const Chunk& chunk : chunks_) chunk.sequence->computed += chunk.count;
+    SL_RETURN_IF_ERROR(ReadLogits());
+    for (const Chunk& chunk : chunks_) SL_RETURN_IF_ERROR(FinishIfEnded(*chunk.sequence));
+    return absl::OkStatus();
+  } catch (const std::exception& e) {
+    return Internal(e.what());
+  }
+}
+
+// In pieces: a long prompt's log-probabilities never stand in memory together.
+absl::Status Engine::ReadLogits() {
+  for (size_t first = 0; first < wanted_.size(); first += kLogitRows) {
+    const auto rows = std::span<const WantedRow>(wanted_).subspan(
+        first, std::min<size_t>(kLogitRows, wanted_.size() - first));
+    const int64_t count = static_cast<int64_t>(rows.size());
+    const View logits = View::Contiguous(logits_.data(), DType::kF32, {count, vocabulary_});
+    SL_RETURN_IF_ERROR(model_.Logits(static_cast<int64_t>(first), count, logits));
+    SL_RETURN_IF_ERROR(Emit(rows, reader_.Read(rows, logits_.data(), vocabulary_)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::FailStep(const absl::Status& why) {
+  std::string message = Message(why).substr(0, 300);
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  for (const Chunk& chunk : chunks_) {
+    SL_RETURN_IF_ERROR(Fail(*chunk.sequence, FlatError::kInternal, Cat("step failed: ", message)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace shardline

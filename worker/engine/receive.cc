@@ -1,0 +1,128 @@
+// Engine: what comes in. Requests start, end, pause and resume here, between two steps.
+#include <algorithm>
+#include <limits>
+
+#include "worker/engine/engine.h"
+
+namespace shardline {
+namespace {
+
+// Requests handed over beyond what runs; the gateway's own queue is the long one.
+constexpr int64_t kMaxWaiting = 4096;
+
+}  // namespace
+
+// How long to wait for messages: not at all while something can run, else until the next deadline.
+std::chrono::nanoseconds Engine::IdleWait(std::chrono::nanoseconds wait) const {
+  if (changed_ || scheduler_.anything_runnable()) return std::chrono::nanoseconds(0);
+  const uint64_t now = port_.NowNs();
+  for (const auto& sequence : scheduler_.sequences()) {
+    const uint64_t deadline = sequence->header.deadline_ns;
+    if (deadline == 0) continue;
+    const uint64_t left = deadline > now ? deadline - now : 0;
+    wait = std::min(wait, std::chrono::nanoseconds(std::min<uint64_t>(left, INT64_MAX)));
+  }
+  return wait;
+}
+
+absl::Status Engine::Receive(std::chrono::nanoseconds wait) {
+  for (int taken = 0; taken < 10000 && !shut_down_; ++taken) {  // a flood does not stop the steps
+    SL_ASSIGN_OR_RETURN(std::optional<Inbound> message, port_.Receive(wait));
+    if (!message.has_value()) return absl::OkStatus();
+    SL_RETURN_IF_ERROR(
+        std::visit([this](auto& m) -> absl::Status { return Handle(std::move(m)); }, *message));
+    changed_ = true;
+    wait = std::chrono::nanoseconds(0);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::CheckSubmit(const Submit& submit) const {
+  if (submit.header.outputs != 1) return InvalidArgument("more than one output is not served");
+  if (submit.prompt.empty()) return InvalidArgument("the prompt is empty");
+  const uint64_t length = uint64_t{submit.prompt.size()} + submit.header.max_new_tokens;
+  if (length > static_cast<uint64_t>(options_.context_tokens)) {
+    return InvalidArgument("prompt and max_new_tokens are ", length, " tokens, the context holds ",
+                           options_.context_tokens);
+  }
+  if (submit.emitted.size() > submit.header.max_new_tokens) {
+    return InvalidArgument(submit.emitted.size(), " tokens are emitted already, max_new_tokens is ",
+                           submit.header.max_new_tokens);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Handle(Submit submit) {
+  ++report_.submitted;
+  const RequestKey key = submit.header.key;
+  if (Sequence* live = scheduler_.Find(key); live != nullptr) {
+    return Fail(*live, FlatError::kInternal, "a second request came with the same key");
+  }
+  if (scheduler_.waiting() >= kMaxWaiting) {
+    return Send(Failed{key, FlatError::kOverloaded, "the worker's queue is full"});
+  }
+  absl::Status status = CheckSubmit(submit);
+  if (status.ok()) {
+    auto sampler = Sampler::Create(submit, 0, static_cast<uint32_t>(vocabulary_), options_.eos_ids);
+    if (sampler.ok()) {
+      return Start(std::make_unique<Sequence>(submit.header, *std::move(sampler)), submit);
+    }
+    status = sampler.status();
+  }
+  return Send(Failed{key, FlatError::kInternal, Message(status)});
+}
+
+absl::Status Engine::Start(std::unique_ptr<Sequence> sequence, const Submit& submit) {
+  Sequence& s = *sequence;
+  s.prompt_tokens = static_cast<int64_t>(submit.prompt.size());
+  s.tokens.reserve(submit.prompt.size() + submit.emitted.size() + 64);
+  s.tokens = submit.prompt;
+  s.tokens.insert(s.tokens.end(), submit.emitted.begin(), submit.emitted.end());
+  s.stop_token_ids = submit.stop_token_ids;
+  s.header.top_logprobs = std::min<uint32_t>(s.header.top_logprobs, vocabulary_);
+  scheduler_.Add(std::move(sequence));
+  // Whoever has output tokens already has all of the prompt's records too.
+  if ((s.header.flags & kWantPromptLogprobs) != 0 && submit.emitted.empty()) {
+    Prompt first{{s.header.key, 0, s.header.top_logprobs}, {}, {}};
+    const float none = std::numeric_limits<float>::quiet_NaN();
+    first.tokens.push_back({s.tokens[0], none, 0, 0});
+    first.top.assign(s.header.top_logprobs, {0, none});
+    SL_RETURN_IF_ERROR(Send(first));
+    s.prompt_sent = 1;
+  }
+  return FinishIfEnded(s);
+}
+
+absl::Status Engine::Handle(const Cancel& cancel) {
+  Sequence* sequence = scheduler_.Find(cancel.key);
+  if (sequence == nullptr) return absl::OkStatus();
+  if (cancel.output_index != kAllOutputs && cancel.output_index != 0) return absl::OkStatus();
+  return Finish(*sequence, FlatFinish::kCancelled, 0);
+}
+
+absl::Status Engine::Handle(const Pause& pause) {
+  if (Sequence* sequence = scheduler_.Find(pause.key)) sequence->paused = true;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Handle(const Resume& resume) {
+  if (Sequence* sequence = scheduler_.Find(resume.key)) sequence->paused = false;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Handle(const Shutdown&) {
+  shut_down_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::ExpireDeadlines() {
+  const uint64_t now = port_.NowNs();
+  for (const auto& sequence : scheduler_.sequences()) {
+    const uint64_t deadline = sequence->header.deadline_ns;
+    if (sequence->ended || deadline == 0 || now < deadline) continue;
+    SL_RETURN_IF_ERROR(Fail(*sequence, FlatError::kDeadline, "the deadline has passed"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace shardline
