@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace shardline {
+namespace {
+
+uint64_t Turn(uint64_t step, size_t row) { return (step << 20) + row; }
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits, KvBlocks blocks)
     : limits_(limits), blocks_(std::move(blocks)) {
@@ -106,7 +111,7 @@ void Scheduler::Admit(uint64_t step, std::vector<BlockUpdate>& updates) {
     }
     sequence.slot = slots_.back();
     slots_.pop_back();
-    sequence.last_step = step;  // behind those that are already being served
+    sequence.last_turn = Turn(step, 0);  // behind those that are already being served
     blocks_.Grow(sequence, sequence.target(), updates);
   }
 }
@@ -120,7 +125,7 @@ constexpr int64_t kSmallChunk = 32;
 void KeepLongestUnserved(std::vector<Sequence*>& sequences, size_t n) {
   if (sequences.size() <= n) return;
   std::stable_sort(sequences.begin(), sequences.end(), [](const Sequence* a, const Sequence* b) {
-    return a->last_step < b->last_step;
+    return a->last_turn < b->last_turn;
   });
   sequences.resize(n);
 }
@@ -138,7 +143,7 @@ std::vector<Chunk> ShareBudget(int64_t budget, uint64_t step, std::vector<Sequen
   std::vector<Chunk> chunks;
   const auto add = [&](Sequence* sequence, int64_t count) {
     chunks.push_back({sequence, sequence->computed, count});
-    sequence->last_step = step;
+    sequence->last_turn = Turn(step, chunks.size());
     budget -= count;
   };
   // Where decode rows alone would fill the step, prompts keep an eighth of it (a budget of one:

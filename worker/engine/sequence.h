@@ -25,9 +25,9 @@ struct Sequence {
   // The scheduler's.
   uint64_t arrival = 0;
   bool paused = false;
-  int32_t slot = kNoSlot;                    // a sequence without a slot waits, and holds no blocks
-  int64_t computed = 0;                      // positions whose keys and values are in the cache
-  uint64_t last_step = 0;                    // the step that last had a row of this sequence
+  int32_t slot = kNoSlot;  // a sequence without a slot waits, and holds no blocks
+  int64_t computed = 0;    // positions whose keys and values are in the cache
+  uint64_t last_turn = 0;  // when it last had a row: larger is later, within a step too
   std::vector<std::vector<int32_t>> blocks;  // [group][position / kBlockTokens]
 
   // Prompt positions whose record has been sent; -1: prompt log-probabilities are not wanted.
