@@ -54,13 +54,31 @@ Channel::~Channel() {
 absl::Status Channel::SendBytes(MessageKind kind, std::span<const std::byte> payload,
                                 std::chrono::nanoseconds timeout) {
   const auto deadline = DeadlineAfter(timeout);
-  std::unique_lock lock(send_mutex_, deadline);
-  if (!lock.owns_lock()) return DeadlineExceeded("other senders held the channel too long");
-  return WriteLocked(kind, payload, deadline);
+  SL_RETURN_IF_ERROR(TakeTurn(deadline));
+  absl::Status status = Write(kind, payload, deadline);
+  EndTurn();
+  return status;
 }
 
-absl::Status Channel::WriteLocked(MessageKind kind, std::span<const std::byte> payload,
-                                  Clock::time_point deadline) {
+absl::Status Channel::TakeTurn(Clock::time_point deadline) {
+  std::unique_lock lock(turn_mutex_);
+  if (!turn_ended_.wait_until(lock, deadline, [&] { return !sending_; })) {
+    return DeadlineExceeded("other senders held the channel too long");
+  }
+  sending_ = true;
+  return absl::OkStatus();
+}
+
+void Channel::EndTurn() {
+  {
+    std::lock_guard lock(turn_mutex_);
+    sending_ = false;
+  }
+  turn_ended_.notify_one();
+}
+
+absl::Status Channel::Write(MessageKind kind, std::span<const std::byte> payload,
+                            Clock::time_point deadline) {
   RingControl& ring = segment_.ring(side_);
   for (;;) {
     if (Ended()) return EndedStatus();

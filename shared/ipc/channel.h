@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -70,10 +71,11 @@ class Channel {
   template <typename T>
   absl::Status Send(const T& message, std::chrono::nanoseconds timeout) {
     const auto deadline = DeadlineAfter(timeout);
-    std::unique_lock lock(send_mutex_, deadline);
-    if (!lock.owns_lock()) return DeadlineExceeded("other senders held the channel too long");
+    SL_RETURN_IF_ERROR(TakeTurn(deadline));
     Encode(message, encoded_);
-    return WriteLocked(KindOf<T>(), encoded_, deadline);
+    absl::Status status = Write(KindOf<T>(), encoded_, deadline);
+    EndTurn();
+    return status;
   }
   absl::Status SendBytes(MessageKind kind, std::span<const std::byte> payload,
                          std::chrono::nanoseconds timeout);
@@ -99,8 +101,11 @@ class Channel {
  private:
   Channel(Segment segment, Side side, std::chrono::nanoseconds spin);
   absl::Status Open();  // takes this side
-  absl::Status WriteLocked(MessageKind kind, std::span<const std::byte> payload,
-                           Clock::time_point deadline);
+  // Senders take turns; a wait for room is part of a turn, so waiting for one has a limit as well.
+  absl::Status TakeTurn(Clock::time_point deadline);
+  void EndTurn();
+  absl::Status Write(MessageKind kind, std::span<const std::byte> payload,
+                     Clock::time_point deadline);
   bool Ended() const;  // either side is closed or dead
   absl::Status EndedStatus() const;
   void PeerGone(PeerEnd end);
@@ -113,7 +118,9 @@ class Channel {
   std::atomic<bool> closed_{false};
   std::atomic<PeerEnd> peer_end_{PeerEnd::kAlive};
 
-  std::timed_mutex send_mutex_;  // guards the next two
+  std::mutex turn_mutex_;
+  std::condition_variable turn_ended_;
+  bool sending_ = false;  // a sender has its turn; the next two are its
   std::vector<std::byte> encoded_;
   RingWriter writer_;
 

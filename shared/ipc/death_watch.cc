@@ -1,14 +1,11 @@
 #include "shared/ipc/death_watch.h"
 
-#include <errno.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <future>
 #include <utility>
 
 #include "shared/base/process.h"
+#include "shared/ipc/life_sign.h"
 
 namespace shardline {
 namespace {
@@ -16,51 +13,34 @@ namespace {
 // How long one wait lasts before the other signs are looked at.
 constexpr auto kSlice = std::chrono::milliseconds(50);
 
-// The mutex within one slice: 0 or EOWNERDEAD once it is ours, ETIMEDOUT, or another errno.
-int LockFor(pthread_mutex_t& mutex, std::chrono::nanoseconds limit) {
-  timespec at{};
-  clock_gettime(CLOCK_MONOTONIC, &at);
-  const int64_t ns = at.tv_nsec + limit.count();
-  at.tv_sec += ns / 1000000000;
-  at.tv_nsec = ns % 1000000000;
-  return pthread_mutex_clocklock(&mutex, CLOCK_MONOTONIC, &at);
-}
-
 }  // namespace
 
 absl::Status DeathWatch::Start(std::function<void(PeerEnd)> on_end) {
   on_end_ = std::move(on_end);
-  std::promise<int> held;
-  std::future<int> error = held.get_future();
-  thread_ = std::thread([this, held = std::move(held)]() mutable {
-    const int lock_error = HoldOwn();
-    held.set_value(lock_error);
-    if (lock_error != 0) return;
-    const PeerEnd end = Watch();
-    if (end != PeerEnd::kAlive) on_end_(end);
-    // Held on, so that the peer sees this side alive until it closes.
-    while (!stopping_.load()) stopping_.wait(false);
-    pthread_mutex_unlock(&segment_.side(self_).alive);
-  });
-  if (const int code = error.get(); code != 0) {
+  std::promise<bool> taken;
+  std::future<bool> is_taken = taken.get_future();
+  thread_ = std::thread([this, taken = std::move(taken)]() mutable { Run(std::move(taken)); });
+  if (!is_taken.get()) {
     thread_.join();
-    return FailedPrecondition("channel: the ", Name(self_), "'s side is taken: ", strerror(code));
+    return FailedPrecondition("channel: the ", Name(self_), "'s side is taken");
   }
   return absl::OkStatus();
 }
 
-int DeathWatch::HoldOwn() {
+void DeathWatch::Run(std::promise<bool> taken) {
   SideControl& own = segment_.side(self_);
-  const int error = LockFor(own.alive, kSlice);
-  if (error != 0) return error;
-  // Attached only once the mutex is held: from here on the peer blocks on it.
+  LifeSign sign(own.alive);
   uint32_t absent = static_cast<uint32_t>(SideState::kAbsent);
-  if (!own.state.compare_exchange_strong(absent, static_cast<uint32_t>(SideState::kAttached))) {
-    pthread_mutex_unlock(&own.alive);
-    return EBUSY;
-  }
+  // Attached only once the sign is there: from here on the peer waits for its end.
+  const bool ours = sign.held() && own.state.compare_exchange_strong(
+                                       absent, static_cast<uint32_t>(SideState::kAttached));
+  taken.set_value(ours);
+  if (!ours) return;
   FutexWakeAll(own.state);
-  return 0;
+  const PeerEnd end = Watch();
+  if (end != PeerEnd::kAlive) on_end_(end);
+  // The sign stays up, so that the peer sees this side alive until it closes.
+  while (!stopping_.load()) stopping_.wait(false);
 }
 
 bool DeathWatch::PidfdReadable() const {
@@ -81,13 +61,9 @@ PeerEnd DeathWatch::Watch() {
       FutexWait(peer.state, static_cast<uint32_t>(SideState::kAbsent), DeadlineAfter(kSlice));
       continue;
     }
-    const int error = LockFor(peer.alive, kSlice);
-    if (error == ETIMEDOUT) {
-      if (PidfdReadable()) return EndOfPeer();
-      continue;
+    if (AwaitEnd(peer.alive, DeadlineAfter(kSlice)) != LifeState::kHeld || PidfdReadable()) {
+      return EndOfPeer();
     }
-    if (error == 0 || error == EOWNERDEAD) pthread_mutex_unlock(&peer.alive);
-    return EndOfPeer();
   }
   return PeerEnd::kAlive;
 }
@@ -98,6 +74,7 @@ void DeathWatch::Release() {
   stopping_.store(true);
   stopping_.notify_all();
   FutexWakeAll(segment_.side(Other(self_)).state);
+  FutexWakeAll(segment_.side(Other(self_)).alive);
 }
 
 void DeathWatch::Stop() {

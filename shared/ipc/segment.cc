@@ -31,17 +31,6 @@ struct Mappable {
   bip::mode_t get_mode() const { return bip::read_write; }
 };
 
-absl::Status InitialiseMutex(pthread_mutex_t& mutex) {
-  pthread_mutexattr_t attributes;
-  pthread_mutexattr_init(&attributes);
-  pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-  pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-  const int error = pthread_mutex_init(&mutex, &attributes);
-  pthread_mutexattr_destroy(&attributes);
-  if (error != 0) return Internal("cannot make a robust mutex: ", strerror(error));
-  return absl::OkStatus();
-}
-
 bool ValidRingBytes(uint64_t bytes) {
   return std::has_single_bit(bytes) && bytes >= kMinRingBytes && bytes <= kMaxRingBytes;
 }
@@ -108,7 +97,6 @@ absl::Status Segment::InitialiseHeader(uint64_t ring_bytes, uint64_t epoch) {
   header.ring_bytes = ring_bytes;
   header.owner_pid = static_cast<uint32_t>(owner_pid_);
   header.owner_start_ticks = owner_start_ticks_;
-  for (SideControl& side : header.sides) SL_RETURN_IF_ERROR(InitialiseMutex(side.alive));
   return absl::OkStatus();
 }
 

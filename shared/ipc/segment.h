@@ -4,8 +4,6 @@
 // own memory.
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 #include <boost/interprocess/mapped_region.hpp>
 #include <cstddef>
@@ -41,7 +39,8 @@ static_assert(sizeof(RingControl) == 4 * kCacheLine);
 
 struct SideControl {
   alignas(kCacheLine) std::atomic<uint32_t> state;  // SideState, a futex word
-  alignas(kCacheLine) pthread_mutex_t alive;  // robust; held for life by a thread of this side
+  alignas(kCacheLine)
+      std::atomic<uint32_t> alive;  // held for life by a thread of this side (life_sign.h)
 };
 
 struct SegmentHeader {
