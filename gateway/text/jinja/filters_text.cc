@@ -98,21 +98,29 @@ Value Indent(CallFrame& call) {
 }
 
 Value Title(CallFrame& call) {
+  // Words begin after blanks, hyphens and opening brackets, unlike those of str.title().
   const Value value = ToStr(call[0], true);
   const StringObject& string = value.string();
+  const std::string_view text(string.text);
+  const auto separates = [](char32_t c) {
+    return IsSpace(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
+  };
   TextBuilder builder;
-  bool word_begins = true;
-  size_t mark = 0;
-  for (size_t offset = 0; offset < string.text.size();) {
-    const size_t begin = offset;
-    const char32_t c = NextCodePoint(string.text, &offset);
-    while (mark < string.marks.size() && string.marks[mark].end <= begin) ++mark;
-    const bool marked = mark < string.marks.size() && string.marks[mark].begin <= begin;
-    const std::string_view bytes = std::string_view(string.text).substr(begin, offset - begin);
-    builder.AppendInput(word_begins ? ToUpper(bytes) : ToLower(bytes), marked);
-    word_begins = IsSpace(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t first_end = begin + CodePointWidth(text, begin);
+    size_t end = begin;
+    for (size_t next = begin; next < text.size() && !separates(NextCodePoint(text, &next));) {
+      end = next;
+    }
+    if (end == begin) {
+      builder.Append(string, begin, first_end);
+      begin = first_end;
+      continue;
+    }
+    builder.Append(UpperText(Substring(string, begin, first_end)));
+    builder.Append(LowerText(Substring(string, first_end, end)));
+    begin = end;
   }
-  Step(string.text.size() / 8);
   return builder.Build();
 }
 

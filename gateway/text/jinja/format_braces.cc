@@ -13,7 +13,7 @@ class BraceFormatter {
 
   // `format` may be part of a format: the spec of a field, one level down.
   void Run(const StringObject& format, size_t begin, size_t end, int depth, TextBuilder* out) {
-    if (depth > 2) ValueError("Max string recursion exceeded");
+    if (depth > 3) ValueError("Max string recursion exceeded");
     const std::string_view text(format.text);
     while (begin < end) {
       size_t brace = begin;

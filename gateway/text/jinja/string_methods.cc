@@ -183,7 +183,8 @@ Value RemoveAffix(const Call& call, bool suffix) {
                 : Substring(string, affix.size(), text.size());
 }
 
-// A method that works on each character; `map` sees the character and whether a cased one precedes.
+// A method that works on each character; `map` sees it, where it begins, and whether a cased one
+// precedes it.
 template <typename Map>
 Value MapCharacters(const Value& value, Map map) {
   const StringObject& string = value.string();
@@ -195,8 +196,7 @@ Value MapCharacters(const Value& value, Map map) {
     const char32_t c = NextCodePoint(string.text, &offset);
     while (mark < string.marks.size() && string.marks[mark].end <= begin) ++mark;
     const bool marked = mark < string.marks.size() && string.marks[mark].begin <= begin;
-    builder.AppendInput(
-        map(c, std::string_view(string.text).substr(begin, offset - begin), after_cased), marked);
+    builder.AppendInput(map(c, begin, after_cased), marked);
     after_cased = IsCased(c);
   }
   Step(string.text.size() / 8);
@@ -204,20 +204,25 @@ Value MapCharacters(const Value& value, Map map) {
 }
 
 Value Title(Call& call) {
-  return MapCharacters(call.self, [](char32_t c, std::string_view bytes, bool after_cased) {
-    return after_cased ? ToLower(bytes) : ToTitle(c);
+  const std::string_view text = call.self.text();
+  return MapCharacters(call.self, [text](char32_t c, size_t at, bool after_cased) {
+    return after_cased ? ToLowerAt(text, at) : ToTitle(c);
   });
 }
 
 Value SwapCase(Call& call) {
-  return MapCharacters(call.self, [](char32_t c, std::string_view bytes, bool) {
-    return IsUpper(c) ? ToLower(bytes) : IsLower(c) ? ToUpper(bytes) : std::string(bytes);
+  const std::string_view text = call.self.text();
+  return MapCharacters(call.self, [text](char32_t c, size_t at, bool) {
+    const std::string_view bytes = text.substr(at, CodePointWidth(text, at));
+    return IsUpper(c) ? ToLowerAt(text, at) : IsLower(c) ? ToUpper(bytes) : std::string(bytes);
   });
 }
 
 Value Casefold(Call& call) {
-  return MapCharacters(call.self,
-                       [](char32_t, std::string_view bytes, bool) { return CaseFold(bytes); });
+  const std::string_view text = call.self.text();
+  return MapCharacters(call.self, [text](char32_t, size_t at, bool) {
+    return CaseFold(text.substr(at, CodePointWidth(text, at)));
+  });
 }
 
 Value ExpandTabs(Call& call) {

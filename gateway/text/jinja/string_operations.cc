@@ -164,7 +164,7 @@ std::vector<Value> SplitAtSpace(const StringObject& string, int64_t count, bool 
     size_t at = SkipSpace(text, 0);
     while (at < text.size()) {
       if (count == 0) {
-        parts.push_back(Substring(string, at, SkipSpaceBackwards(text, text.size())));
+        parts.push_back(Substring(string, at, text.size()));
         break;
       }
       size_t end = at;
@@ -178,7 +178,7 @@ std::vector<Value> SplitAtSpace(const StringObject& string, int64_t count, bool 
   size_t end = SkipSpaceBackwards(text, text.size());
   while (end > 0) {
     if (count == 0) {
-      parts.push_back(Substring(string, SkipSpace(text, 0), end));
+      parts.push_back(Substring(string, 0, end));
       break;
     }
     size_t begin = end;

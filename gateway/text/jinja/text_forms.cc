@@ -188,6 +188,9 @@ void AppendRepr(const Value& value, std::string* out, int depth) {
       out->append(Cat("<LoopContext ", loop.index0 + 1, "/", loop.Length(), ">"));
       return;
     }
+    case Kind::kSelf:
+      out->append("<TemplateReference None>");
+      return;
     default:
       out->append(Cat("<", TypeName(value), " object>"));
       return;

@@ -191,6 +191,44 @@ std::string ToTitle(char32_t c) {
   });
 }
 
+namespace {
+
+bool IsCaseIgnorable(char32_t c) { return u_hasBinaryProperty(Code(c), UCHAR_CASE_IGNORABLE); }
+
+// Whether the first character before `offset` that is not case-ignorable is cased.
+bool CasedBefore(std::string_view text, size_t offset) {
+  while (offset > 0) {
+    size_t begin = offset - 1;
+    while (begin > 0 && IsContinuation(static_cast<unsigned char>(text[begin]))) --begin;
+    size_t next = begin;
+    const char32_t c = NextCodePoint(text, &next);
+    if (!IsCaseIgnorable(c)) return IsCased(c);
+    offset = begin;
+  }
+  return false;
+}
+
+bool CasedAfter(std::string_view text, size_t offset) {
+  while (offset < text.size()) {
+    const char32_t c = NextCodePoint(text, &offset);
+    if (!IsCaseIgnorable(c)) return IsCased(c);
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string ToLowerAt(std::string_view text, size_t offset) {
+  const size_t width = CodePointWidth(text, offset);
+  size_t next = offset;
+  constexpr char32_t kSigma = 0x3A3;
+  if (NextCodePoint(text, &next) == kSigma && CasedBefore(text, offset) &&
+      !CasedAfter(text, next)) {
+    return "\u03C2";
+  }
+  return ToLower(text.substr(offset, width));
+}
+
 std::string CaseFold(std::string_view text) {
   if (IsAscii(text)) return ToLower(text);
   return MapValid(text, [](icu::UnicodeString& wide) { wide.foldCase(); });

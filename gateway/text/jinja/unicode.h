@@ -40,6 +40,9 @@ int DecimalValue(char32_t c);  // -1: not a decimal digit
 std::string ToUpper(std::string_view text);
 std::string ToLower(std::string_view text);
 std::string ToTitle(char32_t c);  // of one character
+// The character of `text` at `offset` in lower case, which for a sigma depends on what is around
+// it.
+std::string ToLowerAt(std::string_view text, size_t offset);
 std::string CaseFold(std::string_view text);
 
 // The code point with this Unicode name; -1: none.
