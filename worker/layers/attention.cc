@@ -1,0 +1,58 @@
+// Attention: one product for queries, keys and values, rotation, the cache, attention, output product.
+#include "worker/layers/attention.h"
+
+#include <cmath>
+
+namespace shardline {
+
+void AttentionLayer::Declare(const std::string& prefix, WeightPlan& plan) {
+  const int64_t dim = spec_.head_dim, group = spec_.heads / spec_.kv_heads;
+  // One kv head and the query heads that read it stay on one rank.
+  const Axis heads{"heads", spec_.heads * dim, group * dim};
+  const Axis kv_heads{"kv_heads", spec_.kv_heads * dim, dim};
+  const Axis hidden{"hidden", hidden_, 0};
+  qkv_.Declare({{prefix + ".q", heads, dim}, {prefix + ".k", kv_heads, dim},
+                {prefix + ".v", kv_heads, dim}},
+               hidden, spec_.qkv_bias, plan);
+  out_.Declare({{prefix + ".o", hidden}}, heads, spec_.out_bias, plan);
+}
+
+std::optional<StateGroup> AttentionLayer::state(DType type) const {
+  return StateGroup{.layers = 1,
+                    .kv_heads = static_cast<int>(spec_.kv_heads),
+                    .head_dim = static_cast<int>(spec_.head_dim),
+                    .type = type};
+}
+
+AttentionLayer::Buffers AttentionLayer::Take(Workspace& workspace, DType type,
+                                             int64_t tokens) const {
+  return {.qkv = workspace.Take(type, {tokens, (spec_.heads + 2 * spec_.kv_heads) * spec_.head_dim}),
+          .seen = workspace.Take(type, {tokens, spec_.heads * spec_.head_dim})};
+}
+
+absl::Status AttentionLayer::Forward(const StepContext& step, Workspace workspace, const View& x,
+                                     const View& y) {
+  const int64_t dim = spec_.head_dim, q_size = spec_.heads * dim, kv_size = spec_.kv_heads * dim;
+  const Buffers buffers = Take(workspace, x.type, step.tokens);
+  qkv_.Forward(step, x, buffers.qkv);
+  const View q = buffers.qkv.Columns(0, q_size).SplitColumns(spec_.heads, dim);
+  const View k = buffers.qkv.Columns(q_size, kv_size).SplitColumns(spec_.kv_heads, dim);
+  const View v = buffers.qkv.Columns(q_size + kv_size, kv_size).SplitColumns(spec_.kv_heads, dim);
+
+  const RopeStep& rope = step.ropes[rope_];
+  step.ops->rope(step.op, q, rope.cos, rope.sin, RopeStyle::kHalf);
+  step.ops->rope(step.op, k, rope.cos, rope.sin, RopeStyle::kHalf);
+
+  const GroupStep& group = step.groups[place_.group];
+  const KvPages pages = step.state->pages(place_.group, place_.layer);
+  step.ops->kv_write(step.op, k, v, group.slots, pages);
+  step.ops->attention(step.op, {.q = q,
+                                .out = buffers.seen.SplitColumns(spec_.heads, dim),
+                                .pages = pages,
+                                .rows = group.rows.data(),
+                                .row_count = static_cast<int32_t>(group.rows.size()),
+                                .scale = static_cast<float>(1.0 / std::sqrt(double(dim)))});
+  return out_.ForwardReduced(step, buffers.seen, y);
+}
+
+}  // namespace shardline

@@ -1,0 +1,49 @@
+// Grouped-query attention with rotary positions over the paged cache: multi-head when kv_heads == heads,
+// multi-query when it is 1. Source: https://arxiv.org/abs/2305.13245
+#pragma once
+
+#include "worker/layers/layer.h"
+#include "worker/layers/linear.h"
+#include "worker/layers/rope.h"
+
+namespace shardline {
+
+struct Attention {
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  bool qkv_bias = false;
+  bool out_bias = false;
+  Rope rope;
+};
+
+class AttentionLayer final : public Layer {
+ public:
+  // `rope`: index into StepContext::ropes.
+  AttentionLayer(const Attention& spec, int64_t hidden, int rope)
+      : spec_(spec), hidden_(hidden), rope_(rope) {}
+
+  void Declare(const std::string& prefix, WeightPlan& plan) override;
+  std::optional<StateGroup> state(DType type) const override;
+  void PlaceState(StatePlace place) override { place_ = place; }
+  void Plan(Workspace& workspace, DType type, int64_t tokens) const override {
+    Take(workspace, type, tokens);
+  }
+  absl::Status Forward(const StepContext& step, Workspace workspace, const View& x,
+                       const View& y) override;
+
+ private:
+  struct Buffers {
+    View qkv;   // [tokens, (heads + 2 * kv_heads) * head_dim]
+    View seen;  // [tokens, heads * head_dim]
+  };
+  Buffers Take(Workspace& workspace, DType type, int64_t tokens) const;
+
+  Attention spec_;
+  int64_t hidden_;
+  int rope_;
+  StatePlace place_;
+  Linear qkv_, out_;
+};
+
+}  // namespace shardline

@@ -1,0 +1,248 @@
+// Builds layers from a spec, plans the arena, and runs steps.
+#include "worker/models/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace shardline {
+namespace {
+
+std::unique_ptr<Layer> MakeLayer(const Attention& spec, int64_t hidden, int rope) {
+  return std::make_unique<AttentionLayer>(spec, hidden, rope);
+}
+std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
+  return std::make_unique<MlpLayer>(spec, hidden);
+}
+
+bool SameGroup(const StateGroup& a, const StateGroup& b) {
+  return a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
+         a.window == b.window;
+}
+
+}  // namespace
+
+Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
+    : spec_(std::move(spec)),
+      options_(options),
+      type_(type),
+      embedding_(spec_.vocabulary, spec_.hidden, spec_.tied_head),
+      final_norm_(spec_.final_norm, spec_.hidden) {
+  embedding_.Declare(plan_);
+  blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
+  for (size_t i = 0; i < spec_.blocks.size(); ++i) {
+    AddBlock(spec_.blocks[i], static_cast<int64_t>(i));
+  }
+  final_norm_.Declare("final_norm", plan_);
+  PlanArena();
+}
+
+void Decoder::AddBlock(const Block& block, int64_t index) {
+  const Rope& rope = std::get<Attention>(block.mixer).rope;
+  const auto known = std::find(ropes_.begin(), ropes_.end(), rope);
+  const auto rope_index = static_cast<int>(known - ropes_.begin());
+  if (known == ropes_.end()) {
+    ropes_.push_back(rope);
+    rope_tables_.emplace_back(rope);
+  }
+  const auto make = [&](const auto& part) { return MakeLayer(part, spec_.hidden, rope_index); };
+  RunBlock& run = blocks_.emplace_back(RunBlock{.residual = block.residual,
+                                                .norm1{block.norm, spec_.hidden},
+                                                .mixer = std::visit(make, block.mixer),
+                                                .norm2{block.norm, spec_.hidden},
+                                                .ffn = std::visit(make, block.ffn)});
+  run.norm1.Declare(Cat(index, ".norm1"), plan_);
+  run.mixer->Declare(Cat(index, ".attn"), plan_);
+  run.norm2.Declare(Cat(index, ".norm2"), plan_);
+  run.ffn->Declare(Cat(index, ".mlp"), plan_);
+  PlaceState(*run.mixer);
+  PlaceState(*run.ffn);
+}
+
+void Decoder::PlaceState(Layer& layer) {
+  const std::optional<StateGroup> state = layer.state(type_);
+  if (!state) return;
+  auto group = std::find_if(groups_.begin(), groups_.end(),
+                            [&](const StateGroup& g) { return SameGroup(g, *state); });
+  if (group == groups_.end()) {
+    groups_.push_back(*state);
+    group = groups_.end() - 1;
+    group->layers = 0;
+  }
+  layer.PlaceState({.group = static_cast<int>(group - groups_.begin()), .layer = group->layers++});
+}
+
+ScratchLimits Decoder::Limits() const {
+  ScratchLimits limits{.max_tokens = options_.max_batch_tokens,
+                       .max_context = options_.max_context,
+                       .hidden = spec_.hidden};
+  for (const Block& block : spec_.blocks) {
+    const auto& attention = std::get<Attention>(block.mixer);
+    const auto& mlp = std::get<Mlp>(block.ffn);
+    limits.heads = std::max(limits.heads, attention.heads);
+    limits.kv_heads = std::max(limits.kv_heads, attention.kv_heads);
+    limits.head_dim = std::max(limits.head_dim, attention.head_dim);
+    limits.hidden = std::max({limits.hidden, attention.heads * attention.head_dim, mlp.inner});
+  }
+  return limits;
+}
+
+// Layers run one after the other, so they share one piece: the largest that any of them takes.
+size_t Decoder::LayerBytes() const {
+  size_t most = 0;
+  for (const RunBlock& block : blocks_) {
+    for (const Layer* layer : {block.mixer.get(), block.ffn.get()}) {
+      Workspace measure;
+      layer->Plan(measure, type_, options_.max_batch_tokens);
+      most = std::max(most, measure.used());
+    }
+  }
+  return most;
+}
+
+void Decoder::Carve(Workspace& arena) {
+  const int64_t tokens = options_.max_batch_tokens;
+  ids_ = arena.Take(DType::kU32, {tokens});
+  x_ = arena.Take(type_, {tokens, spec_.hidden});
+  h_ = arena.Take(type_, {tokens, spec_.hidden});
+  for (size_t i = 0; i < ropes_.size(); ++i) {
+    cos_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
+    sin_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
+  }
+  for (View& slots : slots_) slots = arena.Take(DType::kI64, {tokens});
+  layer_memory_ = arena.Take(DType::kU8, {static_cast<int64_t>(LayerBytes())});
+  const size_t scratch =
+      options_.ops->scratch_bytes(Limits(), options_.threads ? options_.thread_count : 1);
+  scratch_ = arena.Take(DType::kU8, {static_cast<int64_t>(scratch)});
+}
+
+void Decoder::PlanArena() {
+  cos_.resize(ropes_.size());
+  sin_.resize(ropes_.size());
+  slots_.resize(groups_.size());
+  group_steps_.resize(groups_.size());
+  rope_steps_.resize(ropes_.size());
+  for (GroupStep& step : group_steps_) step.rows.reserve(options_.max_batch_tokens);
+
+  Workspace measure;
+  Carve(measure);
+  arena_ = Arena(measure.used());
+  Workspace arena(arena_.data(), arena_.bytes());
+  Carve(arena);
+  step_ = {.ops = options_.ops,
+           .op = {.threads = options_.threads,
+                  .scratch = scratch_.data,
+                  .scratch_bytes = scratch_.bytes()},
+           .group = options_.group,
+           .groups = group_steps_,
+           .ropes = rope_steps_};
+}
+
+absl::Status Decoder::CheckPlan(const StepPlan& plan) const {
+  const auto tokens = static_cast<int64_t>(plan.tokens.size());
+  if (tokens > options_.max_batch_tokens) {
+    return InvalidArgument("a step of ", tokens, " tokens exceeds ", options_.max_batch_tokens);
+  }
+  if (static_cast<int64_t>(plan.wanted.size()) > options_.max_batch_tokens) {
+    return InvalidArgument("a step wants logits of ", plan.wanted.size(), " tokens");
+  }
+  for (uint32_t id : plan.tokens) {
+    if (id >= spec_.vocabulary) {
+      return InvalidArgument("token ", id, " is outside the vocabulary of ", spec_.vocabulary);
+    }
+  }
+  for (uint32_t index : plan.wanted) {
+    if (index >= tokens) return InvalidArgument("logits wanted of token ", index, " of ", tokens);
+  }
+  int64_t covered = 0;  // rows follow each other, so that every token has a position
+  for (const PlanRow& row : plan.rows) {
+    if (row.first_token != covered || row.token_count < 1 || row.first_position < 0 ||
+        int64_t{row.first_position} + row.token_count > info_.context_tokens) {
+      return InvalidArgument("plan row of slot ", row.slot, " at position ", row.first_position,
+                             " is malformed or beyond the context of ", info_.context_tokens);
+    }
+    covered += row.token_count;
+  }
+  if (covered != tokens) return InvalidArgument("plan rows cover ", covered, " of ", tokens);
+  return absl::OkStatus();
+}
+
+// Token ids, rotations, and where each token's keys and values go.
+void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
+  const auto tokens = static_cast<int64_t>(plan.tokens.size());
+  step_.state = &state;
+  step_.tokens = tokens;
+  std::memcpy(ids_.data, plan.tokens.data(), tokens * sizeof(uint32_t));
+  for (size_t i = 0; i < ropes_.size(); ++i) {
+    rope_steps_[i] = {cos_[i].Rows(0, tokens), sin_[i].Rows(0, tokens)};
+    rope_tables_[i].Fill(plan, rope_steps_[i].cos, rope_steps_[i].sin);
+  }
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    group_steps_[g].slots = slots_[g].Rows(0, tokens);
+    group_steps_[g].rows.clear();
+    auto* slots = slots_[g].as<int64_t>();
+    for (const PlanRow& row : plan.rows) {
+      const int32_t* blocks = state.blocks(static_cast<int>(g), row.slot);
+      for (int32_t i = 0; i < row.token_count; ++i) {
+        const int32_t position = row.first_position + i;
+        slots[row.first_token + i] =
+            int64_t{blocks[position / kBlockTokens]} * kBlockTokens + position % kBlockTokens;
+      }
+      group_steps_[g].rows.push_back({.first_token = static_cast<int32_t>(row.first_token),
+                                      .token_count = row.token_count,
+                                      .first_position = row.first_position,
+                                      .blocks = blocks});
+    }
+  }
+}
+
+// x: the residual stream, h: between norm, layer and stream. Both [tokens, hidden].
+absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
+  const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
+  switch (block.residual) {
+    case Residual::kSequential:
+      block.norm1.Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, h));
+      step_.ops->add(step_.op, x, h);
+      block.norm2.Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      step_.ops->add(step_.op, x, h);
+      break;
+  }
+  return absl::OkStatus();
+}
+
+// h's first rows := the wanted rows of x, normed.
+void Decoder::GatherWanted(const StepPlan& plan) {
+  wanted_ = static_cast<int64_t>(plan.wanted.size());
+  if (wanted_ == 0) return;
+  for (int64_t i = 0; i < wanted_; ++i) {
+    std::memcpy(h_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data,
+                spec_.hidden * SizeOf(type_));
+  }
+  const View rows = h_.Rows(0, wanted_);
+  final_norm_.Forward(step_, rows, rows);
+}
+
+absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
+  wanted_ = 0;
+  SL_RETURN_IF_ERROR(CheckPlan(plan));
+  if (plan.tokens.empty()) return absl::OkStatus();
+  FillStep(plan, state);
+  const View x = x_.Rows(0, step_.tokens), h = h_.Rows(0, step_.tokens);
+  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), x);
+  for (const RunBlock& block : blocks_) SL_RETURN_IF_ERROR(Run(block, x, h));
+  GatherWanted(plan);
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::Logits(int64_t first, int64_t count, const View& logits) {
+  if (first < 0 || count < 0 || first + count > wanted_ || logits.rank != 2 ||
+      logits.type != DType::kF32 || logits.shape[0] < count ||
+      logits.shape[1] != spec_.vocabulary) {
+    return Internal("logits of rows ", first, "+", count, " of ", wanted_, " do not fit");
+  }
+  if (count > 0) embedding_.Logits(step_, h_.Rows(first, count), logits.Rows(0, count));
+  return absl::OkStatus();
+}
+
+}  // namespace shardline

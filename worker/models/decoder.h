@@ -1,0 +1,78 @@
+// The decoder loop: runs any ModelSpec.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "worker/layers/embedding.h"
+#include "worker/layers/layer.h"
+#include "worker/layers/rms_norm.h"
+#include "worker/layers/rope.h"
+#include "worker/models/arena.h"
+#include "worker/models/model.h"
+#include "worker/models/spec.h"
+#include "worker/weights/loader.h"
+
+namespace shardline {
+
+class Decoder final : public Model {
+ public:
+  // Plans everything; the weights are filled by whoever loads plan().
+  Decoder(ModelSpec spec, const ModelOptions& options, DType type);
+
+  WeightPlan& plan() { return plan_; }
+  void TakeWeights(WeightMemory memory) { weights_ = std::move(memory); }
+  ModelInfo& mutable_info() { return info_; }
+
+  const ModelInfo& info() const override { return info_; }
+  const std::vector<StateGroup>& state_groups() const override { return groups_; }
+  absl::Status Forward(const StepPlan& plan, StateStorage& state) override;
+  absl::Status Logits(int64_t first, int64_t count, const View& logits) override;
+
+ private:
+  struct RunBlock {
+    Residual residual;
+    RmsNormLayer norm1;
+    std::unique_ptr<Layer> mixer;
+    RmsNormLayer norm2;
+    std::unique_ptr<Layer> ffn;
+  };
+
+  void AddBlock(const Block& block, int64_t index);
+  void PlaceState(Layer& layer);
+  void PlanArena();
+  void Carve(Workspace& arena);
+  size_t LayerBytes() const;
+  ScratchLimits Limits() const;
+  absl::Status CheckPlan(const StepPlan& plan) const;
+  void FillStep(const StepPlan& plan, StateStorage& state);
+  void GatherWanted(const StepPlan& plan);
+  absl::Status Run(const RunBlock& block, const View& x, const View& h);
+
+  ModelSpec spec_;
+  ModelOptions options_;
+  DType type_;
+  ModelInfo info_;
+
+  EmbeddingAndHead embedding_;
+  RmsNormLayer final_norm_;
+  std::vector<RunBlock> blocks_;
+  std::vector<RopeTable> rope_tables_;
+  std::vector<Rope> ropes_;
+  std::vector<StateGroup> groups_;
+  WeightPlan plan_;
+  WeightMemory weights_;
+
+  Arena arena_;
+  View ids_;                             // [max tokens] u32
+  View x_, h_;                           // [max tokens, hidden]: residual stream; input and output of layers
+  std::vector<View> cos_, sin_;          // per rope: [max tokens, rot_dim / 2] f32
+  std::vector<View> slots_;              // per group: [max tokens] i64
+  View layer_memory_, scratch_;
+  std::vector<GroupStep> group_steps_;
+  std::vector<RopeStep> rope_steps_;
+  StepContext step_;
+  int64_t wanted_ = 0;
+};
+
+}  // namespace shardline

@@ -1,0 +1,30 @@
+// The families this build knows, one row each.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "worker/models/spec.h"
+#include "worker/weights/checkpoint.h"
+#include "worker/weights/name_map.h"
+
+namespace shardline {
+
+struct Family {
+  std::string_view name;
+  std::span<const std::string_view> hf_architectures;  // config.json: architectures[0]
+  std::string_view gguf_architecture;                  // general.architecture
+  ModelSpec (*from_hf)(HfConfig& config);
+  ModelSpec (*from_gguf)(GgufConfig& config, const Checkpoint& checkpoint);
+  const NameTable& hf_names;
+  const NameTable& gguf_names;
+};
+
+// Errors: InvalidArgument "FILE: architecture X is not served; served are: …".
+absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint);
+
+// The rows of the table, each in a file of its own.
+const Family& LlamaFamily();
+
+}  // namespace shardline

@@ -1,0 +1,41 @@
+// A decoder as data: what a family's function makes of a configuration, and all that the decoder loop
+// knows of a model. Parts are the layers' own spec structs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "worker/layers/attention.h"
+#include "worker/layers/mlp.h"
+#include "worker/layers/rms_norm.h"
+
+namespace shardline {
+
+// How a block's parts and the residual stream are joined. Said outright, never guessed from the weights.
+enum class Residual : uint8_t {
+  kSequential,  // x += mixer(norm1(x)); x += ffn(norm2(x))
+};
+
+struct Block {
+  Residual residual = Residual::kSequential;
+  RmsNorm norm;
+  std::variant<Attention> mixer;
+  std::variant<Mlp> ffn;
+};
+
+struct ModelSpec {
+  int64_t vocabulary = 0;
+  int64_t hidden = 0;
+  int64_t context = 0;  // positions the configuration states; 0: none
+  bool tied_head = false;
+  RmsNorm final_norm;
+  std::vector<Block> blocks;
+};
+
+// Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong length.
+// Errors: InvalidArgument "FILE: …".
+absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file);
+
+}  // namespace shardline

@@ -1,0 +1,169 @@
+// Widens, reorders and packs weights, several matrices at a time.
+#include "worker/weights/loader.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+#include <utility>
+
+#include "worker/weights/resolve.h"
+
+namespace shardline {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = 2u << 20;
+
+size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Which stored row holds row `row` of the slot.
+int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
+  if (source.order == RowOrder::kAsStored) return row;
+  const int64_t half = slot.head_dim / 2, within = row % slot.head_dim;
+  return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+}
+
+// The slot's rows in its own order, one below the other at `out`.
+void WidenMatrix(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
+  const int64_t cols = slot.axes[1].size;
+  for (int64_t row = 0; row < slot.axes[0].size; ++row) {
+    Dequantize(source.tensor->type, source.tensor->Row(StoredRow(source, slot, row)), cols, type,
+               out + row * cols * SizeOf(type));
+  }
+}
+
+void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
+  const int64_t size = slot.axes[0].size;
+  std::vector<float> stored(size);
+  Dequantize(source.tensor->type, source.tensor->data.data(), size, DType::kF32, stored.data());
+  for (int64_t i = 0; i < size; ++i) {
+    const float x = stored[StoredRow(source, slot, i)];
+    out[i] = type == DType::kBF16 ? WidenBf16(RoundToBf16(x)) : x;
+  }
+}
+
+// A matrix that needs no widening, no joining and no reordering is packed straight from the mapping.
+bool IsPlain(const std::vector<Source>& parts) {
+  if (parts.size() != 1 || parts[0].order != RowOrder::kAsStored) return false;
+  const StoredType type = parts[0].tensor->type;
+  const auto address = reinterpret_cast<uintptr_t>(parts[0].tensor->data.data());
+  return (type == StoredType::kF32 && address % 4 == 0) ||
+         (type == StoredType::kBF16 && address % 2 == 0);
+}
+
+void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
+                const LoadOptions& options, std::byte* memory, std::vector<std::byte>& staging) {
+  const int64_t rows = target.rows(), cols = target.cols();
+  if (IsPlain(parts)) {
+    void* data = const_cast<std::byte*>(parts[0].tensor->data.data());
+    const DType type = parts[0].tensor->type == StoredType::kF32 ? DType::kF32 : DType::kBF16;
+    options.ops->pack(View::Contiguous(data, type, {rows, cols}), options.type, memory,
+                      target.packed);
+    return;
+  }
+  staging.resize(rows * cols * SizeOf(options.type));
+  std::byte* out = staging.data();
+  for (size_t p = 0; p < parts.size(); ++p) {
+    WidenMatrix(parts[p], target.parts[p], options.type, out);
+    out += target.parts[p].axes[0].size * cols * SizeOf(options.type);
+  }
+  options.ops->pack(View::Contiguous(staging.data(), options.type, {rows, cols}), options.type,
+                    memory, target.packed);
+}
+
+void FillVector(const VectorTarget& target, const std::vector<Source>& parts, DType type,
+                std::byte* memory) {
+  *target.view = View::Contiguous(memory, DType::kF32, {target.size()});
+  auto* out = reinterpret_cast<float*>(memory);
+  for (size_t p = 0; p < parts.size(); ++p) {
+    WidenVector(parts[p], target.parts[p], type, out);
+    out += target.parts[p].axes[0].size;
+  }
+}
+
+// Packs all matrices, the largest first, each thread taking the next one.
+void PackAll(const WeightPlan& plan, const Sources& sources, const LoadOptions& options,
+             const std::vector<std::byte*>& places) {
+  std::vector<size_t> order(plan.matrices.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto size = [&](size_t i) { return plan.matrices[i].rows() * plan.matrices[i].cols(); };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return size(a) > size(b); });
+  int64_t total = 1;
+  for (size_t i : order) total += size(i);
+
+  std::atomic<size_t> next{0};
+  std::atomic<int64_t> done{0};
+  const auto work = [&](int part, int) {
+    std::vector<std::byte> staging;
+    for (size_t n = next++; n < order.size(); n = next++) {
+      const size_t i = order[n];
+      PackMatrix(plan.matrices[i], sources.matrices[i], options, places[i], staging);
+      done += size(i);
+      if (part == 0 && options.progress) options.progress(static_cast<double>(done) / total);
+    }
+  };
+  if (options.threads != nullptr) {
+    options.threads->Run(work);
+  } else {
+    work(0, 1);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<WeightMemory> WeightMemory::Allocate(size_t bytes) {
+  WeightMemory memory;
+  memory.bytes_ = (std::max<size_t>(bytes, 1) + kHugePage - 1) / kHugePage * kHugePage;
+  void* data = mmap(nullptr, memory.bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                    -1, 0);
+  if (data == MAP_FAILED) {
+    memory.bytes_ = 0;
+    return ResourceExhausted("no memory for ", bytes, " bytes of weights; see --dtype");
+  }
+  memory.data_ = static_cast<std::byte*>(data);
+  madvise(data, memory.bytes_, MADV_HUGEPAGE);
+  return memory;
+}
+
+WeightMemory::WeightMemory(WeightMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+WeightMemory& WeightMemory::operator=(WeightMemory&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+WeightMemory::~WeightMemory() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+absl::StatusOr<WeightMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
+                                         const WeightPlan& plan, const LoadOptions& options) {
+  SL_ASSIGN_OR_RETURN(const Sources sources, ResolveSources(checkpoint, names, plan));
+  std::vector<size_t> offsets;
+  size_t bytes = 0;
+  for (const MatrixTarget& target : plan.matrices) {
+    offsets.push_back(bytes);
+    bytes += Aligned(options.ops->packed_bytes(options.type, target.rows(), target.cols()));
+  }
+  const size_t vectors_at = bytes;
+  for (const VectorTarget& target : plan.vectors) bytes += Aligned(target.size() * sizeof(float));
+
+  SL_ASSIGN_OR_RETURN(WeightMemory memory, WeightMemory::Allocate(bytes));
+  std::vector<std::byte*> places;
+  for (size_t offset : offsets) places.push_back(memory.data() + offset);
+  PackAll(plan, sources, options, places);
+  std::byte* place = memory.data() + vectors_at;
+  for (size_t i = 0; i < plan.vectors.size(); ++i) {
+    FillVector(plan.vectors[i], sources.vectors[i], options.type, place);
+    place += Aligned(plan.vectors[i].size() * sizeof(float));
+  }
+  if (options.progress) options.progress(1.0);
+  return memory;
+}
+
+}  // namespace shardline

@@ -1,0 +1,46 @@
+// From the names that layers give their weights to the names in a checkpoint, as data: one table per
+// family and format.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace shardline {
+
+// What happens to a tensor's rows on their way into a slot.
+enum class RowOrder : uint8_t {
+  kAsStored,
+  // GGUF's converter stores the rows of a head interleaved, for a rotation of pairs (2i, 2i + 1): stored
+  // row 2i is row i, row 2i + 1 is row i + head_dim / 2. Put back here, so that a model rotates halves and
+  // gives the same bits whichever format it came from.
+  kInterleavedHeads,
+};
+
+// "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q" with
+// tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
+struct NameRule {
+  std::string_view slot;
+  std::string_view tensor;
+  RowOrder order = RowOrder::kAsStored;
+};
+
+struct NameTable {
+  std::vector<NameRule> rules;
+  // Tensors that may be there and are not weights ("*" as above).
+  std::vector<std::string_view> ignored;
+};
+
+struct MappedName {
+  std::string tensor;  // empty: no rule
+  RowOrder order = RowOrder::kAsStored;
+};
+MappedName MapName(const NameTable& table, std::string_view slot);
+bool IsIgnored(const NameTable& table, std::string_view tensor);
+
+// Names in one line, in order, those that differ only in a number together:
+// {"a.0.x", "a.1.x", "b"} -> "a.{0-1}.x, b".
+std::string FoldNames(const std::vector<std::string>& names);
+
+}  // namespace shardline

@@ -1,0 +1,90 @@
+// Matches slots with tensors.
+#include "worker/weights/resolve.h"
+
+#include <set>
+
+namespace shardline {
+namespace {
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (size_t d = 0; d < shape.size(); ++d) out += Cat(d == 0 ? "" : ", ", shape[d]);
+  return out + "]";
+}
+
+class Resolver {
+ public:
+  Resolver(const Checkpoint& checkpoint, const NameTable& names)
+      : checkpoint_(checkpoint), names_(names) {}
+
+  std::vector<Source> Parts(const std::vector<WeightSlot>& slots) {
+    std::vector<Source> sources;
+    for (const WeightSlot& slot : slots) sources.push_back(Find(slot));
+    return sources;
+  }
+
+  absl::Status Finish() {
+    std::vector<std::string> unused;
+    for (const StoredTensor& tensor : checkpoint_.tensors()) {
+      if (!used_.contains(tensor.name) && !IsIgnored(names_, tensor.name)) {
+        unused.push_back(tensor.name);
+      }
+    }
+    std::string text;
+    Append(text, "missing tensors: ", FoldNames(missing_));
+    Append(text, "unused tensors: ", FoldNames(unused));
+    Append(text, "wrong shapes: ", FoldNames(misshapen_));
+    Append(text, "types that are not read (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are): ",
+           FoldNames(unreadable_));
+    if (text.empty()) return absl::OkStatus();
+    return InvalidArgument(checkpoint_.path(), ": ", text);
+  }
+
+ private:
+  static void Append(std::string& text, std::string_view title, const std::string& names) {
+    if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
+  }
+
+  Source Find(const WeightSlot& slot) {
+    const MappedName name = MapName(names_, slot.name);
+    const StoredTensor* tensor = checkpoint_.Find(name.tensor);
+    if (tensor == nullptr) {
+      missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor);
+      return {};
+    }
+    used_.insert(tensor->name);
+    std::vector<int64_t> shape;
+    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
+    if (tensor->shape != shape) {
+      misshapen_.push_back(
+          Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
+    }
+    if (tensor->type == StoredType::kOther) {
+      unreadable_.push_back(Cat(tensor->name, " is ", tensor->type_name));
+    }
+    return {tensor, name.order};
+  }
+
+  const Checkpoint& checkpoint_;
+  const NameTable& names_;
+  std::set<std::string_view> used_;
+  std::vector<std::string> missing_, misshapen_, unreadable_;
+};
+
+}  // namespace
+
+absl::StatusOr<Sources> ResolveSources(const Checkpoint& checkpoint, const NameTable& names,
+                                       const WeightPlan& plan) {
+  Resolver resolver(checkpoint, names);
+  Sources sources;
+  for (const MatrixTarget& target : plan.matrices) {
+    sources.matrices.push_back(resolver.Parts(target.parts));
+  }
+  for (const VectorTarget& target : plan.vectors) {
+    sources.vectors.push_back(resolver.Parts(target.parts));
+  }
+  SL_RETURN_IF_ERROR(resolver.Finish());
+  return sources;
+}
+
+}  // namespace shardline

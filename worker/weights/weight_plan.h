@@ -1,0 +1,56 @@
+// What a model's layers need from a checkpoint: named slots on named axes, gathered before anything is
+// read. The loader fills what the plan points to.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/packed.h"
+#include "kernels/view.h"
+#include "worker/parallel/axis.h"
+
+namespace shardline {
+
+// One tensor of the model as its layer names it.
+struct WeightSlot {
+  std::string name;        // "3.attn.q.weight"
+  std::vector<Axis> axes;  // outermost first: [out, in], or [out]
+  int64_t head_dim = 0;    // rows of one head, where the rows belong to heads
+};
+
+// Several slots stand one below the other: {q, k, v} of one input are one product.
+struct MatrixTarget {
+  std::vector<WeightSlot> parts;
+  Packed* packed;
+
+  int64_t rows() const {
+    int64_t n = 0;
+    for (const WeightSlot& part : parts) n += part.axes[0].size;
+    return n;
+  }
+  int64_t cols() const { return parts[0].axes[1].size; }
+};
+struct VectorTarget {
+  std::vector<WeightSlot> parts;
+  View* view;  // [size] f32
+
+  int64_t size() const {
+    int64_t n = 0;
+    for (const WeightSlot& part : parts) n += part.axes[0].size;
+    return n;
+  }
+};
+
+struct WeightPlan {
+  std::vector<MatrixTarget> matrices;
+  std::vector<VectorTarget> vectors;
+
+  void Matrix(Packed* packed, std::vector<WeightSlot> parts) {
+    matrices.push_back({std::move(parts), packed});
+  }
+  void Vector(View* view, std::vector<WeightSlot> parts) {
+    vectors.push_back({std::move(parts), view});
+  }
+};
+
+}  // namespace shardline
