@@ -1,4 +1,5 @@
-// Attention: one product for queries, keys and values, rotation, the cache, attention, output product.
+// Attention: one product for queries, keys and values, rotation, the cache, attention, output
+// product.
 #include "worker/layers/attention.h"
 
 #include <cmath>
@@ -11,9 +12,9 @@ void AttentionLayer::Declare(const std::string& prefix, WeightPlan& plan) {
   const Axis heads{"heads", spec_.heads * dim, group * dim};
   const Axis kv_heads{"kv_heads", spec_.kv_heads * dim, dim};
   const Axis hidden{"hidden", hidden_, 0};
-  qkv_.Declare({{prefix + ".q", heads, dim}, {prefix + ".k", kv_heads, dim},
-                {prefix + ".v", kv_heads, dim}},
-               hidden, spec_.qkv_bias, plan);
+  qkv_.Declare(
+      {{prefix + ".q", heads, dim}, {prefix + ".k", kv_heads, dim}, {prefix + ".v", kv_heads, dim}},
+      hidden, spec_.qkv_bias, plan);
   out_.Declare({{prefix + ".o", hidden}}, heads, spec_.out_bias, plan);
 }
 
@@ -26,8 +27,9 @@ std::optional<StateGroup> AttentionLayer::state(DType type) const {
 
 AttentionLayer::Buffers AttentionLayer::Take(Workspace& workspace, DType type,
                                              int64_t tokens) const {
-  return {.qkv = workspace.Take(type, {tokens, (spec_.heads + 2 * spec_.kv_heads) * spec_.head_dim}),
-          .seen = workspace.Take(type, {tokens, spec_.heads * spec_.head_dim})};
+  return {
+      .qkv = workspace.Take(type, {tokens, (spec_.heads + 2 * spec_.kv_heads) * spec_.head_dim}),
+      .seen = workspace.Take(type, {tokens, spec_.heads * spec_.head_dim})};
 }
 
 absl::Status AttentionLayer::Forward(const StepContext& step, Workspace workspace, const View& x,

@@ -1,5 +1,5 @@
-// Grouped-query attention with rotary positions over the paged cache: multi-head when kv_heads == heads,
-// multi-query when it is 1. Source: https://arxiv.org/abs/2305.13245
+// Grouped-query attention with rotary positions over the paged cache: multi-head when kv_heads ==
+// heads, multi-query when it is 1. Source: https://arxiv.org/abs/2305.13245
 #pragma once
 
 #include "worker/layers/layer.h"

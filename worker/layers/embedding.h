@@ -1,5 +1,5 @@
-// Token embedding and the head that turns hidden states into logits. A tied head is the embedding's own
-// matrix: one packed copy serves both.
+// Token embedding and the head that turns hidden states into logits. A tied head is the embedding's
+// own matrix: one packed copy serves both.
 #pragma once
 
 #include "worker/layers/layer.h"

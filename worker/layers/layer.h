@@ -1,6 +1,6 @@
-// A part of a block with weights of its own: attention, MLP. A layer declares its weights and its state,
-// says what working memory it needs, and computes on views from the arena. It owns no activations and
-// allocates nothing while it runs.
+// A part of a block with weights of its own: attention, MLP. A layer declares its weights and its
+// state, says what working memory it needs, and computes on views from the arena. It owns no
+// activations and allocates nothing while it runs.
 #pragma once
 
 #include <optional>
@@ -20,8 +20,8 @@ namespace shardline {
 
 // Where the step's tokens live in one state group.
 struct GroupStep {
-  View slots;                          // [tokens] i64: block * kBlockTokens + offset
-  std::vector<AttentionRow> rows;      // one per plan row
+  View slots;                      // [tokens] i64: block * kBlockTokens + offset
+  std::vector<AttentionRow> rows;  // one per plan row
 };
 
 // One position's rotation for every token of the step, of one rope.

@@ -1,4 +1,5 @@
-// One product with the weights of one or more slots that share an input: {q, k, v}, {gate, up}, {o}.
+// One product with the weights of one or more slots that share an input: {q, k, v}, {gate, up},
+// {o}.
 #pragma once
 
 #include <string>
@@ -32,7 +33,8 @@ class Linear {
   void Forward(const StepContext& step, const View& x, const View& y) const {
     step.ops->matmul(step.op, x, weight_, has_bias_ ? &bias_ : nullptr, y);
   }
-  // The same where the input axis is cut: every rank has a part of the sum, and the bias is added once.
+  // The same where the input axis is cut: every rank has a part of the sum, and the bias is added
+  // once.
   absl::Status ForwardReduced(const StepContext& step, const View& x, const View& y) const {
     const bool adds_bias = has_bias_ && step.group->rank() == 0;
     step.ops->matmul(step.op, x, weight_, adds_bias ? &bias_ : nullptr, y);

@@ -53,7 +53,8 @@ std::vector<float> Compute(const Rope& rope, const YarnScaling& scaling) {
   std::vector<float> frequencies = Powers(static_cast<float>(rope.theta), rope.rot_dim);
   for (int64_t i = 0; i < rope.rot_dim / 2; ++i) {
     const float power = frequencies[i];
-    const float ramp = (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
+    const float ramp =
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
     const float kept = 1.0f - std::clamp(ramp, 0.0f, 1.0f);
     const float interpolated = 1.0f / (static_cast<float>(scaling.factor) * power);
     frequencies[i] = interpolated * (1.0f - kept) + 1.0f / power * kept;
@@ -123,12 +124,14 @@ std::span<const float> RopeTable::Frequencies(int64_t length) {
   if (length != grown_length_) {
     const auto factor = static_cast<float>(dynamic->factor);
     const auto dim = static_cast<double>(rope_.rot_dim);
-    const float growth = factor * static_cast<float>(length) / static_cast<float>(dynamic->max_positions) -
-                         static_cast<float>(dynamic->factor - 1);
-    const float base = static_cast<float>(rope_.theta) *
-                       std::pow(growth, static_cast<float>(dim / (dim - 2)));
+    const float growth =
+        factor * static_cast<float>(length) / static_cast<float>(dynamic->max_positions) -
+        static_cast<float>(dynamic->factor - 1);
+    const float base =
+        static_cast<float>(rope_.theta) * std::pow(growth, static_cast<float>(dim / (dim - 2)));
     for (int64_t i = 0; i < rope_.rot_dim / 2; ++i) {
-      grown_[i] = 1.0f / std::pow(base, static_cast<float>(2 * i) / static_cast<float>(rope_.rot_dim));
+      grown_[i] =
+          1.0f / std::pow(base, static_cast<float>(2 * i) / static_cast<float>(rope_.rot_dim));
       if (!rope_.divisors.empty()) grown_[i] /= rope_.divisors[i];
     }
     grown_length_ = length;

@@ -1,12 +1,12 @@
-// Rotary positions and every scaling of them that Llama checkpoints use. Frequencies are computed in f32
-// in the order of transformers' modeling_rope_utils.py; angles, cosines and sines are f32 in every model
-// type.
+// Rotary positions and every scaling of them that Llama checkpoints use. Frequencies are computed
+// in f32 in the order of transformers' modeling_rope_utils.py; angles, cosines and sines are f32 in
+// every model type.
 //
-// Two scalings depend on the length of the sequence (dynamic, longrope). The length that counts for the
-// token at position p of a sequence with a prompt of n tokens is max(n, p + 1): prompt tokens see the whole
-// prompt however it is cut into chunks, and an emitted token sees the sequence up to itself. So a prompt's
-// logits are those of one forward pass over it, continuing gives what a cached generation in transformers
-// gives, and neighbours, chunks and replays change nothing.
+// Two scalings depend on the length of the sequence (dynamic, longrope). The length that counts for
+// the token at position p of a sequence with a prompt of n tokens is max(n, p + 1): prompt tokens
+// see the whole prompt however it is cut into chunks, and an emitted token sees the sequence up to
+// itself. So a prompt's logits are those of one forward pass over it, continuing gives what a
+// cached generation in transformers gives, and neighbours, chunks and replays change nothing.
 //
 // Sources: RoFormer https://arxiv.org/abs/2104.09864, YaRN https://arxiv.org/abs/2309.00071,
 // LongRoPE https://arxiv.org/abs/2402.13753
@@ -58,21 +58,25 @@ struct Llama3Scaling {
 struct Rope {
   double theta = 10000;
   int64_t rot_dim = 0;  // even; the first rot_dim dimensions of a head rotate
-  std::variant<NoScaling, LinearScaling, DynamicScaling, YarnScaling, LongropeScaling, Llama3Scaling>
+  std::variant<NoScaling, LinearScaling, DynamicScaling, YarnScaling, LongropeScaling,
+               Llama3Scaling>
       scaling;
-  std::vector<float> divisors;  // of the frequencies, [rot_dim / 2]; empty: none (GGUF's rope_freqs)
+  std::vector<float>
+      divisors;  // of the frequencies, [rot_dim / 2]; empty: none (GGUF's rope_freqs)
 
   bool operator==(const Rope&) const = default;
 };
 
-// get_mscale of the YaRN paper's code: the factor that keeps attention's sharpness at `scale` times the length.
+// get_mscale of the YaRN paper's code: the factor that keeps attention's sharpness at `scale` times
+// the length.
 double YarnMagnitude(double scale, double mscale);
 
 class RopeTable {
  public:
   explicit RopeTable(Rope rope);
 
-  // Frequencies for a token whose sequence counts as `length` positions: [rot_dim / 2]. Valid until the next call.
+  // Frequencies for a token whose sequence counts as `length` positions: [rot_dim / 2]. Valid until
+  // the next call.
   std::span<const float> Frequencies(int64_t length);
   float attention_factor() const { return attention_factor_; }
   // Rotations of all the plan's tokens. cos, sin: [tokens, rot_dim / 2] f32.

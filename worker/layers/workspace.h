@@ -1,5 +1,5 @@
-// Working memory of layers: pieces taken one after the other. The same code takes them when the arena is
-// planned (over no memory, to measure) and when a layer runs, so the two cannot disagree.
+// Working memory of layers: pieces taken one after the other. The same code takes them when the
+// arena is planned (over no memory, to measure) and when a layer runs, so the two cannot disagree.
 #pragma once
 
 #include <cassert>

@@ -33,7 +33,12 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
     AddBlock(spec_.blocks[i], static_cast<int64_t>(i));
   }
   final_norm_.Declare("final_norm", plan_);
-  PlanArena();
+}
+
+absl::Status Decoder::Start(MappedMemory weights, ModelInfo info) {
+  weights_ = std::move(weights);
+  info_ = std::move(info);
+  return PlanArena();
 }
 
 void Decoder::AddBlock(const Block& block, int64_t index) {
@@ -115,7 +120,7 @@ void Decoder::Carve(Workspace& arena) {
   scratch_ = arena.Take(DType::kU8, {static_cast<int64_t>(scratch)});
 }
 
-void Decoder::PlanArena() {
+absl::Status Decoder::PlanArena() {
   cos_.resize(ropes_.size());
   sin_.resize(ropes_.size());
   slots_.resize(groups_.size());
@@ -125,7 +130,8 @@ void Decoder::PlanArena() {
 
   Workspace measure;
   Carve(measure);
-  arena_ = Arena(measure.used());
+  SL_ASSIGN_OR_RETURN(
+      arena_, MappedMemory::Allocate(measure.used(), "activations; see --max-batch-tokens"));
   Workspace arena(arena_.data(), arena_.bytes());
   Carve(arena);
   step_ = {.ops = options_.ops,
@@ -135,6 +141,7 @@ void Decoder::PlanArena() {
            .group = options_.group,
            .groups = group_steps_,
            .ropes = rope_steps_};
+  return absl::OkStatus();
 }
 
 absl::Status Decoder::CheckPlan(const StepPlan& plan) const {
@@ -216,8 +223,7 @@ void Decoder::GatherWanted(const StepPlan& plan) {
   wanted_ = static_cast<int64_t>(plan.wanted.size());
   if (wanted_ == 0) return;
   for (int64_t i = 0; i < wanted_; ++i) {
-    std::memcpy(h_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data,
-                spec_.hidden * SizeOf(type_));
+    std::memcpy(h_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data, spec_.hidden * SizeOf(type_));
   }
   const View rows = h_.Rows(0, wanted_);
   final_norm_.Forward(step_, rows, rows);

@@ -8,7 +8,6 @@
 #include "worker/layers/layer.h"
 #include "worker/layers/rms_norm.h"
 #include "worker/layers/rope.h"
-#include "worker/models/arena.h"
 #include "worker/models/model.h"
 #include "worker/models/spec.h"
 #include "worker/weights/loader.h"
@@ -17,12 +16,12 @@ namespace shardline {
 
 class Decoder final : public Model {
  public:
-  // Plans everything; the weights are filled by whoever loads plan().
+  // Builds the layers and their plan(). Start follows when that is loaded, so that a file whose
+  // sizes are wrong is found out before memory is planned from them.
   Decoder(ModelSpec spec, const ModelOptions& options, DType type);
 
   WeightPlan& plan() { return plan_; }
-  void TakeWeights(WeightMemory memory) { weights_ = std::move(memory); }
-  ModelInfo& mutable_info() { return info_; }
+  absl::Status Start(MappedMemory weights, ModelInfo info);
 
   const ModelInfo& info() const override { return info_; }
   const std::vector<StateGroup>& state_groups() const override { return groups_; }
@@ -40,7 +39,7 @@ class Decoder final : public Model {
 
   void AddBlock(const Block& block, int64_t index);
   void PlaceState(Layer& layer);
-  void PlanArena();
+  absl::Status PlanArena();
   void Carve(Workspace& arena);
   size_t LayerBytes() const;
   ScratchLimits Limits() const;
@@ -61,13 +60,13 @@ class Decoder final : public Model {
   std::vector<Rope> ropes_;
   std::vector<StateGroup> groups_;
   WeightPlan plan_;
-  WeightMemory weights_;
+  MappedMemory weights_;
 
-  Arena arena_;
-  View ids_;                             // [max tokens] u32
-  View x_, h_;                           // [max tokens, hidden]: residual stream; input and output of layers
-  std::vector<View> cos_, sin_;          // per rope: [max tokens, rot_dim / 2] f32
-  std::vector<View> slots_;              // per group: [max tokens] i64
+  MappedMemory arena_;
+  View ids_;    // [max tokens] u32
+  View x_, h_;  // [max tokens, hidden]: residual stream; input and output of layers
+  std::vector<View> cos_, sin_;  // per rope: [max tokens, rot_dim / 2] f32
+  std::vector<View> slots_;      // per group: [max tokens] i64
   View layer_memory_, scratch_;
   std::vector<GroupStep> group_steps_;
   std::vector<RopeStep> rope_steps_;

@@ -1,6 +1,5 @@
-// Llama 1 to 3.x and everything that shares its architecture: TinyLlama, SmolLM, Vicuna, CodeLlama, …
-// Defaults are those of transformers' LlamaConfig.
-// Source: https://arxiv.org/abs/2302.13971
+// Llama 1 to 3.x and everything that shares its architecture: TinyLlama, SmolLM, Vicuna, CodeLlama,
+// … Defaults are those of transformers' LlamaConfig. Source: https://arxiv.org/abs/2302.13971
 #include <array>
 
 #include "worker/models/registry.h"
@@ -16,10 +15,9 @@ constexpr int64_t kMostLayers = 1 << 10, kMostVocabulary = 1 << 24, kMostContext
 ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& norm,
                    int64_t layers) {
   ModelSpec spec{.final_norm = norm};
-  spec.blocks.assign(layers, Block{.residual = Residual::kSequential,
-                                   .norm = norm,
-                                   .mixer = attention,
-                                   .ffn = mlp});
+  spec.blocks.assign(
+      layers,
+      Block{.residual = Residual::kSequential, .norm = norm, .mixer = attention, .ffn = mlp});
   return spec;
 }
 
@@ -51,8 +49,7 @@ ModelSpec LlamaFromHf(HfConfig& config) {
   const Mlp mlp{.inner = config.Int("intermediate_size", 1, kMostHidden),
                 .bias = config.Bool("mlp_bias", false)};
   const RmsNorm norm{static_cast<float>(config.Float("rms_norm_eps", 1e-6))};
-  ModelSpec spec =
-      MakeSpec(attention, mlp, norm, config.Int("num_hidden_layers", 1, kMostLayers));
+  ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("num_hidden_layers", 1, kMostLayers));
   spec.vocabulary = config.Int("vocab_size", 1, kMostVocabulary);
   spec.hidden = hidden;
   spec.context = context;
@@ -130,8 +127,7 @@ const NameTable& GgufNames() {
   return kTable;
 }
 
-constexpr std::array<std::string_view, 2> kArchitectures = {"LlamaForCausalLM",
-                                                            "LLaMAForCausalLM"};
+constexpr std::array<std::string_view, 2> kArchitectures = {"LlamaForCausalLM", "LLaMAForCausalLM"};
 
 }  // namespace
 

@@ -6,8 +6,9 @@
 namespace shardline {
 namespace {
 
-// auto: bf16 where the processor multiplies bf16 and the file holds no more than that precision (bf16, f16
-// or quantised weights); f32 otherwise. A file of f32 weights keeps its precision unless asked.
+// auto: bf16 where the processor multiplies bf16 and the file holds no more than that precision
+// (bf16, f16 or quantised weights); f32 otherwise. A file of f32 weights keeps its precision unless
+// asked.
 absl::StatusOr<DType> ChooseType(const ModelOptions& options, const Checkpoint& checkpoint) {
   if (options.dtype == "f32") return DType::kF32;
   if (options.dtype == "bf16") return DType::kBF16;
@@ -63,7 +64,6 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& asked,
                  .layers = static_cast<int64_t>(spec.blocks.size()),
                  .hidden = spec.hidden};
 
-  WeightMemory memory;
   auto decoder = std::make_unique<Decoder>(std::move(spec), options, type);
   const NameTable& names = checkpoint->hf() ? family->hf_names : family->gguf_names;
   const LoadOptions load{.ops = options.ops,
@@ -72,11 +72,10 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& asked,
                          .progress = [&](double fraction) {
                            if (progress) progress("loading weights", fraction);
                          }};
-  SL_ASSIGN_OR_RETURN(memory, LoadWeights(*checkpoint, names, decoder->plan(), load));
+  SL_ASSIGN_OR_RETURN(MappedMemory memory, LoadWeights(*checkpoint, names, decoder->plan(), load));
   info.parameters = CountParameters(decoder->plan());
   info.weight_bytes = memory.bytes();
-  decoder->TakeWeights(std::move(memory));
-  decoder->mutable_info() = std::move(info);
+  SL_RETURN_IF_ERROR(decoder->Start(std::move(memory), std::move(info)));
   return decoder;
 }
 

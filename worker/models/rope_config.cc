@@ -9,12 +9,23 @@ namespace shardline {
 namespace {
 
 // Every key that some rope type reads. Any other might change the arithmetic.
-constexpr std::array kKnownKeys = {
-    "rope_type",        "type",           "rope_theta",      "factor",
-    "attention_factor", "beta_fast",      "beta_slow",       "mscale",
-    "mscale_all_dim",   "truncate",       "short_factor",    "long_factor",
-    "low_freq_factor",  "finetuned",      "high_freq_factor", "original_max_position_embeddings",
-    "partial_rotary_factor"};
+constexpr std::array kKnownKeys = {"rope_type",
+                                   "type",
+                                   "rope_theta",
+                                   "factor",
+                                   "attention_factor",
+                                   "beta_fast",
+                                   "beta_slow",
+                                   "mscale",
+                                   "mscale_all_dim",
+                                   "truncate",
+                                   "short_factor",
+                                   "long_factor",
+                                   "low_freq_factor",
+                                   "finetuned",
+                                   "high_freq_factor",
+                                   "original_max_position_embeddings",
+                                   "partial_rotary_factor"};
 
 constexpr int64_t kMostPositions = int64_t{1} << 31;
 
@@ -56,7 +67,8 @@ class HfRope {
                                    .high_freq_factor = config_.Float(Key("high_freq_factor")),
                                    .original_positions = OriginalPositions()};
     } else {
-      config_.Refuse(Key("rope_type"), Cat("'", type, "' is not one of default, linear, dynamic, "
+      config_.Refuse(Key("rope_type"), Cat("'", type,
+                                           "' is not one of default, linear, dynamic, "
                                            "yarn, longrope and llama3"));
     }
     return rope;
@@ -83,16 +95,16 @@ class HfRope {
 
   // The top level's key wins, as in transformers; the model's own context stands in for both.
   double OriginalPositions() {
-    const int64_t inner = config_.Int(Key("original_max_position_embeddings"), 1, kMostPositions,
-                                      max_positions_);
+    const int64_t inner =
+        config_.Int(Key("original_max_position_embeddings"), 1, kMostPositions, max_positions_);
     return static_cast<double>(
         config_.Int("original_max_position_embeddings", 1, kMostPositions, inner));
   }
 
   YarnScaling Yarn() {
     YarnScaling yarn{.original_positions = OriginalPositions()};
-    yarn.factor = config_.Float(Key("factor"),
-                                static_cast<double>(max_positions_) / yarn.original_positions);
+    yarn.factor =
+        config_.Float(Key("factor"), static_cast<double>(max_positions_) / yarn.original_positions);
     const double mscale = config_.Float(Key("mscale"), 0.0);
     const double mscale_all = config_.Float(Key("mscale_all_dim"), 0.0);
     const double magnitude =
@@ -113,9 +125,8 @@ class HfRope {
     LongropeScaling longrope{.short_factors = Narrow(config_.Floats(Key("short_factor"))),
                              .long_factors = Narrow(config_.Floats(Key("long_factor"))),
                              .original_positions = OriginalPositions()};
-    const double factor =
-        config_.Float(Key("factor"),
-                      static_cast<double>(max_positions_) / longrope.original_positions);
+    const double factor = config_.Float(
+        Key("factor"), static_cast<double>(max_positions_) / longrope.original_positions);
     const double magnitude =
         factor <= 1.0 ? 1.0
                       : std::sqrt(1 + std::log(factor) / std::log(longrope.original_positions));
@@ -164,12 +175,12 @@ Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head
   if (type == "linear") {
     rope.scaling = LinearScaling{factor};
   } else if (type == "yarn") {
-    YarnScaling yarn{.factor = factor,
-                     .original_positions = static_cast<double>(
-                         config.Int("*.rope.scaling.original_context_length", 1, kMostPositions,
-                                    max_positions)),
-                     .beta_fast = config.Float("*.rope.scaling.yarn_beta_fast", 32.0),
-                     .beta_slow = config.Float("*.rope.scaling.yarn_beta_slow", 1.0)};
+    YarnScaling yarn{
+        .factor = factor,
+        .original_positions = static_cast<double>(
+            config.Int("*.rope.scaling.original_context_length", 1, kMostPositions, max_positions)),
+        .beta_fast = config.Float("*.rope.scaling.yarn_beta_fast", 32.0),
+        .beta_slow = config.Float("*.rope.scaling.yarn_beta_slow", 1.0)};
     yarn.attention_factor = YarnMagnitude(factor, 1.0) *
                             config.Float("*.rope.scaling.attn_factor", 1.0) *
                             config.Float("*.rope.scaling.yarn_attn_factor", 1.0);

@@ -1,5 +1,5 @@
-// A decoder as data: what a family's function makes of a configuration, and all that the decoder loop
-// knows of a model. Parts are the layers' own spec structs.
+// A decoder as data: what a family's function makes of a configuration, and all that the decoder
+// loop knows of a model. Parts are the layers' own spec structs.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@
 
 namespace shardline {
 
-// How a block's parts and the residual stream are joined. Said outright, never guessed from the weights.
+// How a block's parts and the residual stream are joined. Said outright, never guessed from the
+// weights.
 enum class Residual : uint8_t {
   kSequential,  // x += mixer(norm1(x)); x += ffn(norm2(x))
 };
@@ -34,8 +35,8 @@ struct ModelSpec {
   std::vector<Block> blocks;
 };
 
-// Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong length.
-// Errors: InvalidArgument "FILE: …".
+// Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong
+// length. Errors: InvalidArgument "FILE: …".
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file);
 
 }  // namespace shardline

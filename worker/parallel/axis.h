@@ -1,5 +1,5 @@
-// Named dimensions of weights, and how one is cut for several ranks. Every weight slot names its axes, so
-// two weights on one axis (gate and down, q and o) are cut at the same places.
+// Named dimensions of weights, and how one is cut for several ranks. Every weight slot names its
+// axes, so two weights on one axis (gate and down, q and o) are cut at the same places.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct AxisRange {
   bool operator==(const AxisRange&) const = default;
 };
 
-// The part of rank `rank` out of `ranks`. Granules are dealt out evenly, the first ranks get one more where
-// they do not divide. Errors: InvalidArgument when there are fewer granules than ranks.
+// The part of rank `rank` out of `ranks`. Granules are dealt out evenly, the first ranks get one
+// more where they do not divide. Errors: InvalidArgument when there are fewer granules than ranks.
 absl::StatusOr<AxisRange> CutAxis(const Axis& axis, int rank, int ranks);
 
 }  // namespace shardline

@@ -1,5 +1,5 @@
-// The ranks that share one replica of a model, and what they exchange. Layers call it where a product is
-// cut along its inner dimension; with one rank every call is a no-op.
+// The ranks that share one replica of a model, and what they exchange. Layers call it where a
+// product is cut along its inner dimension; with one rank every call is a no-op.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,8 @@ class ProcessGroup {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // data := the sum over ranks, added in rank order in f32 and rounded once. f32 or bf16, contiguous.
+  // data := the sum over ranks, added in rank order in f32 and rounded once. f32 or bf16,
+  // contiguous.
   virtual absl::Status AllReduce(const View& data) = 0;
   // out := the ranks' `in`, one after the other. out has size() times the bytes of `in`.
   virtual absl::Status AllGather(const View& in, const View& out) = 0;

@@ -11,22 +11,33 @@ namespace {
 
 StoredType TypeOf(GgmlType type) {
   switch (type) {
-    case GgmlType::kF32: return StoredType::kF32;
-    case GgmlType::kF16: return StoredType::kF16;
-    case GgmlType::kBF16: return StoredType::kBF16;
-    case GgmlType::kQ4_0: return StoredType::kQ4_0;
-    case GgmlType::kQ4_1: return StoredType::kQ4_1;
-    case GgmlType::kQ8_0: return StoredType::kQ8_0;
-    default: return StoredType::kOther;
+    case GgmlType::kF32:
+      return StoredType::kF32;
+    case GgmlType::kF16:
+      return StoredType::kF16;
+    case GgmlType::kBF16:
+      return StoredType::kBF16;
+    case GgmlType::kQ4_0:
+      return StoredType::kQ4_0;
+    case GgmlType::kQ4_1:
+      return StoredType::kQ4_1;
+    case GgmlType::kQ8_0:
+      return StoredType::kQ8_0;
+    default:
+      return StoredType::kOther;
   }
 }
 
 StoredType TypeOf(SafetensorsType type) {
   switch (type) {
-    case SafetensorsType::kF32: return StoredType::kF32;
-    case SafetensorsType::kF16: return StoredType::kF16;
-    case SafetensorsType::kBF16: return StoredType::kBF16;
-    default: return StoredType::kOther;
+    case SafetensorsType::kF32:
+      return StoredType::kF32;
+    case SafetensorsType::kF16:
+      return StoredType::kF16;
+    case SafetensorsType::kBF16:
+      return StoredType::kBF16;
+    default:
+      return StoredType::kOther;
   }
 }
 
@@ -95,10 +106,14 @@ const StoredTensor* Checkpoint::Find(std::string_view name) const {
 
 std::string Checkpoint::quantisation() const {
   switch (main_type_) {
-    case StoredType::kQ4_0: return "Q4_0";
-    case StoredType::kQ4_1: return "Q4_1";
-    case StoredType::kQ8_0: return "Q8_0";
-    default: return "none";
+    case StoredType::kQ4_0:
+      return "Q4_0";
+    case StoredType::kQ4_1:
+      return "Q4_1";
+    case StoredType::kQ8_0:
+      return "Q8_0";
+    default:
+      return "none";
   }
 }
 

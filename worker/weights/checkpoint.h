@@ -1,5 +1,5 @@
-// The tensors of a checkpoint by name, whichever format holds them: a .gguf file, or a directory with
-// config.json and safetensors (one file or an index of shards). Mapped, never copied.
+// The tensors of a checkpoint by name, whichever format holds them: a .gguf file, or a directory
+// with config.json and safetensors (one file or an index of shards). Mapped, never copied.
 #pragma once
 
 #include <memory>

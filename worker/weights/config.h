@@ -1,6 +1,6 @@
-// A model's configuration as its family reads it: keys with or without a default. Nothing throws and
-// nothing stops at the first mistake: missing keys, wrong types and refusals are noted, and status() tells
-// them all in one line.
+// A model's configuration as its family reads it: keys with or without a default. Nothing throws
+// and nothing stops at the first mistake: missing keys, wrong types and refusals are noted, and
+// status() tells them all in one line.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ class Config {
   explicit Config(std::string file) : file_(std::move(file)) {}
   virtual ~Config() = default;
 
-  // The value of `key`. Without a fallback an absent key is noted as missing. A value of another kind, or
-  // an integer outside [least, most], is noted as wrong.
+  // The value of `key`. Without a fallback an absent key is noted as missing. A value of another
+  // kind, or an integer outside [least, most], is noted as wrong.
   int64_t Int(std::string_view key, int64_t least, int64_t most);
   int64_t Int(std::string_view key, int64_t least, int64_t most, int64_t fallback);
   double Float(std::string_view key);
@@ -76,7 +76,8 @@ class HfConfig final : public Config {
   nlohmann::json json_;
 };
 
-// A GGUF file's metadata. "*.block_count" stands for "llama.block_count" in a file of architecture llama.
+// A GGUF file's metadata. "*.block_count" stands for "llama.block_count" in a file of architecture
+// llama.
 class GgufConfig final : public Config {
  public:
   explicit GgufConfig(const GgufFile& gguf);  // which must outlive this

@@ -44,17 +44,23 @@ void WidenQ8_0(const std::byte* in, float* out) {
 // A run of at most kBlock elements (exactly kBlock where the type has blocks).
 void WidenRun(StoredType type, const std::byte* in, int64_t count, float* out) {
   switch (type) {
-    case StoredType::kF32: std::memcpy(out, in, count * sizeof(float)); return;
+    case StoredType::kF32:
+      std::memcpy(out, in, count * sizeof(float));
+      return;
     case StoredType::kF16:
       for (int64_t i = 0; i < count; ++i) out[i] = WidenF16(Read<uint16_t>(in + 2 * i));
       return;
     case StoredType::kBF16:
       for (int64_t i = 0; i < count; ++i) out[i] = WidenBf16(Read<uint16_t>(in + 2 * i));
       return;
-    case StoredType::kQ4_0: return WidenQ4_0(in, out);
-    case StoredType::kQ4_1: return WidenQ4_1(in, out);
-    case StoredType::kQ8_0: return WidenQ8_0(in, out);
-    case StoredType::kOther: return;
+    case StoredType::kQ4_0:
+      return WidenQ4_0(in, out);
+    case StoredType::kQ4_1:
+      return WidenQ4_1(in, out);
+    case StoredType::kQ8_0:
+      return WidenQ8_0(in, out);
+    case StoredType::kOther:
+      return;
   }
 }
 
@@ -62,13 +68,19 @@ void WidenRun(StoredType type, const std::byte* in, int64_t count, float* out) {
 
 StoredBlock BlockOf(StoredType type) {
   switch (type) {
-    case StoredType::kF32: return {1, 4};
+    case StoredType::kF32:
+      return {1, 4};
     case StoredType::kF16:
-    case StoredType::kBF16: return {1, 2};
-    case StoredType::kQ4_0: return {kBlock, 18};
-    case StoredType::kQ4_1: return {kBlock, 20};
-    case StoredType::kQ8_0: return {kBlock, 34};
-    case StoredType::kOther: break;
+    case StoredType::kBF16:
+      return {1, 2};
+    case StoredType::kQ4_0:
+      return {kBlock, 18};
+    case StoredType::kQ4_1:
+      return {kBlock, 20};
+    case StoredType::kQ8_0:
+      return {kBlock, 34};
+    case StoredType::kOther:
+      break;
   }
   return {1, 0};
 }

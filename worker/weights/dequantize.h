@@ -1,6 +1,6 @@
-// Stored numbers to f32 or bf16: what a checkpoint's bytes mean. Bit-equal to the dequantisation of the
-// Python package `gguf`.
-// Block formats: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
+// Stored numbers to f32 or bf16: what a checkpoint's bytes mean. Bit-equal to the dequantisation of
+// the Python package `gguf`. Block formats:
+// https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
 #pragma once
 
 #include <cstddef>

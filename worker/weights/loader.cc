@@ -1,12 +1,9 @@
 // Widens, reorders and packs weights, several matrices at a time.
 #include "worker/weights/loader.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <numeric>
-#include <utility>
 
 #include "worker/weights/resolve.h"
 
@@ -14,7 +11,6 @@ namespace shardline {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kHugePage = 2u << 20;
 
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -44,7 +40,8 @@ void WidenVector(const Source& source, const WeightSlot& slot, DType type, float
   }
 }
 
-// A matrix that needs no widening, no joining and no reordering is packed straight from the mapping.
+// A matrix that needs no widening, no joining and no reordering is packed straight from the
+// mapping.
 bool IsPlain(const std::vector<Source>& parts) {
   if (parts.size() != 1 || parts[0].order != RowOrder::kAsStored) return false;
   const StoredType type = parts[0].tensor->type;
@@ -114,34 +111,7 @@ void PackAll(const WeightPlan& plan, const Sources& sources, const LoadOptions& 
 
 }  // namespace
 
-absl::StatusOr<WeightMemory> WeightMemory::Allocate(size_t bytes) {
-  WeightMemory memory;
-  memory.bytes_ = (std::max<size_t>(bytes, 1) + kHugePage - 1) / kHugePage * kHugePage;
-  void* data = mmap(nullptr, memory.bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                    -1, 0);
-  if (data == MAP_FAILED) {
-    memory.bytes_ = 0;
-    return ResourceExhausted("no memory for ", bytes, " bytes of weights; see --dtype");
-  }
-  memory.data_ = static_cast<std::byte*>(data);
-  madvise(data, memory.bytes_, MADV_HUGEPAGE);
-  return memory;
-}
-
-WeightMemory::WeightMemory(WeightMemory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-WeightMemory& WeightMemory::operator=(WeightMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-WeightMemory::~WeightMemory() {
-  if (data_ != nullptr) munmap(data_, bytes_);
-}
-
-absl::StatusOr<WeightMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
+absl::StatusOr<MappedMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
                                          const WeightPlan& plan, const LoadOptions& options) {
   SL_ASSIGN_OR_RETURN(const Sources sources, ResolveSources(checkpoint, names, plan));
   std::vector<size_t> offsets;
@@ -153,7 +123,7 @@ absl::StatusOr<WeightMemory> LoadWeights(const Checkpoint& checkpoint, const Nam
   const size_t vectors_at = bytes;
   for (const VectorTarget& target : plan.vectors) bytes += Aligned(target.size() * sizeof(float));
 
-  SL_ASSIGN_OR_RETURN(WeightMemory memory, WeightMemory::Allocate(bytes));
+  SL_ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Allocate(bytes, "weights"));
   std::vector<std::byte*> places;
   for (size_t offset : offsets) places.push_back(memory.data() + offset);
   PackAll(plan, sources, options, places);

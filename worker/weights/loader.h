@@ -1,8 +1,8 @@
-// Brings a checkpoint's tensors into the places that a weight plan names: finds each by the family's
-// table, checks everything before reading anything, then widens, reorders and packs on all threads.
+// Brings a checkpoint's tensors into the places that a weight plan names: finds each by the
+// family's table, checks everything before reading anything, then widens, reorders and packs on all
+// threads.
 #pragma once
 
-#include <cstddef>
 #include <functional>
 #include <memory>
 
@@ -10,38 +10,23 @@
 #include "kernels/ops.h"
 #include "shared/base/status.h"
 #include "worker/weights/checkpoint.h"
+#include "worker/weights/mapped_memory.h"
 #include "worker/weights/name_map.h"
 #include "worker/weights/weight_plan.h"
 
 namespace shardline {
 
-// The memory of a model's weights: one mapping, on huge pages where the machine gives them.
-class WeightMemory {
- public:
-  static absl::StatusOr<WeightMemory> Allocate(size_t bytes);
-  WeightMemory() = default;
-  WeightMemory(WeightMemory&& other) noexcept;
-  WeightMemory& operator=(WeightMemory&& other) noexcept;
-  ~WeightMemory();
-
-  std::byte* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
-};
-
 struct LoadOptions {
   const Ops* ops = nullptr;
   ThreadPool* threads = nullptr;  // null: the calling thread alone
-  DType type = DType::kF32;       // of matrices; with bf16, vectors are rounded to bf16 and kept in f32
+  DType type = DType::kF32;  // of matrices; with bf16, vectors are rounded to bf16 and kept in f32
   std::function<void(double fraction)> progress;  // called on the calling thread; may be empty
 };
 
-// Errors: InvalidArgument "FILE: missing tensors: …; unused tensors: …; wrong shapes: …; …", all at once.
-// The targets point into the memory returned. Peak memory is that plus one widened matrix per thread.
-absl::StatusOr<WeightMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
+// Errors: InvalidArgument "FILE: missing tensors: …; unused tensors: …; wrong shapes: …; …", all at
+// once. The targets point into the memory returned. Peak memory is that plus one widened matrix per
+// thread.
+absl::StatusOr<MappedMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
                                          const WeightPlan& plan, const LoadOptions& options);
 
 }  // namespace shardline

@@ -1,5 +1,5 @@
-// From the names that layers give their weights to the names in a checkpoint, as data: one table per
-// family and format.
+// From the names that layers give their weights to the names in a checkpoint, as data: one table
+// per family and format.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,14 @@ namespace shardline {
 // What happens to a tensor's rows on their way into a slot.
 enum class RowOrder : uint8_t {
   kAsStored,
-  // GGUF's converter stores the rows of a head interleaved, for a rotation of pairs (2i, 2i + 1): stored
-  // row 2i is row i, row 2i + 1 is row i + head_dim / 2. Put back here, so that a model rotates halves and
-  // gives the same bits whichever format it came from.
+  // GGUF's converter stores the rows of a head interleaved, for a rotation of pairs (2i, 2i + 1):
+  // stored row 2i is row i, row 2i + 1 is row i + head_dim / 2. Put back here, so that a model
+  // rotates halves and gives the same bits whichever format it came from.
   kInterleavedHeads,
 };
 
-// "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q" with
-// tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
+// "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q"
+// with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
 struct NameRule {
   std::string_view slot;
   std::string_view tensor;

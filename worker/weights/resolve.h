@@ -21,7 +21,8 @@ struct Sources {
   std::vector<std::vector<Source>> vectors;
 };
 
-// Errors: InvalidArgument naming every missing, unused, misshapen and unreadable tensor in one line.
+// Errors: InvalidArgument naming every missing, unused, misshapen and unreadable tensor in one
+// line.
 absl::StatusOr<Sources> ResolveSources(const Checkpoint& checkpoint, const NameTable& names,
                                        const WeightPlan& plan);
 

@@ -1,5 +1,5 @@
-// What a model's layers need from a checkpoint: named slots on named axes, gathered before anything is
-// read. The loader fills what the plan points to.
+// What a model's layers need from a checkpoint: named slots on named axes, gathered before anything
+// is read. The loader fills what the plan points to.
 #pragma once
 
 #include <string>
