@@ -1,0 +1,393 @@
+#!/usr/bin/env python3
+"""Makes tests/golden: tiny checkpoints in which every parameter is random, with reference log-probabilities.
+
+Needs (pinned): torch==2.11.0 transformers==5.23.0 gguf==0.19.0 safetensors==0.8.0 numpy==2.4.6; any build of
+torch with a CPU will do.
+
+    tools/make_golden.py                       every tiny checkpoint, and the dequantisation fixtures
+    tools/make_golden.py NAME...               some of them
+    tools/make_golden.py --smollm2 FILE.gguf   tests/golden/smollm2.json
+
+Each folder holds a checkpoint (config.json and safetensors, or model.gguf) and reference.safetensors:
+  prompt.I [n] i32, logprobs.I [n, vocabulary] f32: the model's log-probabilities after each prompt token,
+  output.I [m] i32, output_logprobs.I [m, vocabulary] f32: greedy continuation, the distribution each token came from.
+References come from full forward passes without a cache, in float32, eager attention. Only where the rope
+depends on the sequence's length (dynamic, longrope) is the continuation computed with a cache: a token's rotation is
+then fixed when the token is first run, which is the rule in worker/layers/rope.h.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+
+import gguf
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+OUTPUT_TOKENS = 10
+torch.set_num_threads(1)
+
+
+def base(**changes):
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": 96,
+        "hidden_size": 64,
+        "intermediate_size": 80,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "hidden_act": "silu",
+        "rope_theta": 10000.0,
+    }
+    config.update(changes)
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def ramp(first, step, count):
+    return [round(first + step * i, 4) for i in range(count)]
+
+
+# name -> (config.json, stored type, shards)
+CHECKPOINTS = {
+    "llama": (base(vocab_size=128, intermediate_size=112, num_hidden_layers=3), torch.bfloat16, 1),
+    "llama3_rope_tied": (
+        base(head_dim=24, tie_word_embeddings=True, rope_theta=None,
+             rope_parameters={"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                              "high_freq_factor": 4.0, "original_max_position_embeddings": 16}),
+        torch.float32, 1),
+    "biases_linear": (
+        base(attention_bias=True, mlp_bias=True, rope_scaling={"type": "linear", "factor": 2.5}), torch.float16, 3),
+    "yarn": (
+        base(rope_theta=None, rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+                                               "original_max_position_embeddings": 32}),
+        torch.bfloat16, 1),
+    "yarn_mscale": (
+        base(head_dim=32, rope_scaling={"rope_type": "yarn", "factor": 6.0, "mscale": 0.9, "mscale_all_dim": 0.6,
+                                        "beta_fast": 16, "beta_slow": 2, "truncate": False,
+                                        "original_max_position_embeddings": 20}),
+        torch.float16, 1),
+    "yarn_attention_factor": (
+        base(rope_scaling={"type": "yarn", "factor": 2.0, "attention_factor": 1.3}, max_position_embeddings=64),
+        torch.bfloat16, 1),
+    "dynamic": (
+        base(max_position_embeddings=24, rope_scaling={"rope_type": "dynamic", "factor": 2.0}), torch.float16, 1),
+    "longrope": (
+        base(rope_theta=None, original_max_position_embeddings=24, max_position_embeddings=96,
+             rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": ramp(1.0, 0.05, 8),
+                              "long_factor": ramp(1.5, 1.25, 8)}),
+        torch.bfloat16, 1),
+    "multi_query": (base(num_key_value_heads=1, rms_norm_eps=1e-6), torch.float16, 1),
+    "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
+}
+
+GGUF_BASE = base(intermediate_size=96)
+# name -> (config, tensor type, extra metadata)
+GGUFS = {
+    "gguf_f32": (base(hidden_size=32, head_dim=8, intermediate_size=48), "F32", {}),
+    "gguf_f16": (GGUF_BASE, "F16", {}),
+    "gguf_bf16": (GGUF_BASE, "BF16", {}),
+    "gguf_q8_0": (GGUF_BASE, "Q8_0", {}),
+    "gguf_q4_0": (GGUF_BASE, "Q4_0", {}),
+    "gguf_q4_1": (GGUF_BASE, "Q4_1", {}),
+    "gguf_rope_freqs_tied": (
+        base(head_dim=24, intermediate_size=96, tie_word_embeddings=True,
+             rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                           "original_max_position_embeddings": 16}),
+        "Q8_0", {}),
+    "gguf_biases_yarn": (
+        base(intermediate_size=96, attention_bias=True, mlp_bias=True,
+             rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
+        "Q8_0", {"type": "yarn", "factor": 4.0, "orig_ctx": 32}),
+    "gguf_linear": (
+        base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
+        {"type": "linear", "factor": 3.0}),
+}
+
+
+def redraw(model, seed):
+    """Every parameter anew: matrices, norm weights, biases."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name:
+                parameter.copy_(1 + 0.3 * noise)
+            elif parameter.dim() == 1:
+                parameter.copy_(0.3 * noise)
+            elif "embed" in name:
+                parameter.copy_(noise)
+            else:
+                parameter.copy_(noise * 1.6 / parameter.shape[1] ** 0.5)
+
+
+def prompts_for(vocabulary, seed):
+    generator = np.random.default_rng(seed)
+    return [generator.integers(0, vocabulary, size=n).tolist() for n in (1, 13, 37)]
+
+
+def depends_on_length(model):
+    return model.config.rope_parameters["rope_type"] in ("dynamic", "longrope")
+
+
+def logprobs(logits):
+    return torch.log_softmax(logits.double(), -1).float()
+
+
+@torch.no_grad()
+def reference(make_model, prompts):
+    tensors = {}
+    for i, prompt in enumerate(prompts):
+        model = make_model()  # anew: its rope remembers the longest sequence it has seen
+        ids = torch.tensor([prompt])
+        first = model(ids, use_cache=False).logits[0]
+        output, distributions = [], []
+        if depends_on_length(model):
+            model, cache = make_model(), DynamicCache()
+            last = model(ids, past_key_values=cache, use_cache=True).logits[0, -1]
+            while True:
+                distributions.append(logprobs(last))
+                output.append(int(last.argmax()))
+                if len(output) == OUTPUT_TOKENS:
+                    break
+                last = model(torch.tensor([[output[-1]]]), past_key_values=cache, use_cache=True).logits[0, -1]
+        else:
+            last = first[-1]
+            while True:
+                distributions.append(logprobs(last))
+                output.append(int(last.argmax()))
+                if len(output) == OUTPUT_TOKENS:
+                    break
+                last = model(torch.tensor([prompt + output]), use_cache=False).logits[0, -1]
+        tensors[f"prompt.{i}"] = torch.tensor(prompt, dtype=torch.int32)
+        tensors[f"logprobs.{i}"] = logprobs(first)
+        tensors[f"output.{i}"] = torch.tensor(output, dtype=torch.int32)
+        tensors[f"output_logprobs.{i}"] = torch.stack(distributions)
+    return tensors
+
+
+def load(folder):
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+
+
+def save_shards(folder, tensors, shards):
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    weight_map, names = {}, sorted(tensors)
+    for s in range(shards):
+        file = f"model-{s + 1:05}-of-{shards:05}.safetensors"
+        part = names[s::shards]
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+        weight_map.update({name: file for name in part})
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1, sort_keys=True) + "\n")
+
+
+def fresh(name):
+    folder = GOLDEN / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def make_checkpoint(name, config, dtype, shards):
+    folder = fresh(name)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    model = LlamaForCausalLM(LlamaConfig.from_pretrained(folder)).to(torch.float32)
+    redraw(model, seed=sum(name.encode()))
+    tensors = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and config.get("tie_word_embeddings"))}
+    save_shards(folder, tensors, shards)
+    save_file(reference(lambda: load(folder), prompts_for(config["vocab_size"], sum(name.encode()) + 1)),
+              folder / "reference.safetensors")
+
+
+def permute(rows, heads):
+    """The order in which llama.cpp's converter stores the rows of q and k: the halves of a head interleaved."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def unpermute(rows, heads):
+    return rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(name):
+    stem, kind = name.rsplit(".", 1)
+    if stem.startswith("model.layers."):
+        _, _, layer, part = stem.split(".", 3)
+        return f"blk.{layer}.{GGUF_NAMES[part]}.{kind}"
+    return f"{GGUF_NAMES[stem]}.{kind}"
+
+
+def gguf_heads(name, config):
+    if ".q_proj" in name:
+        return config.num_attention_heads
+    return config.num_key_value_heads if ".k_proj" in name else 0
+
+
+def make_gguf(name, config, kind, scaling):
+    folder = fresh(name)
+    config = LlamaConfig(**{k: v for k, v in config.items() if k != "architectures"})
+    model = LlamaForCausalLM(config)
+    redraw(model, seed=sum(name.encode()))
+    file_type = gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_vocab_size(config.vocab_size)
+    if scaling:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(scaling["type"]))
+        writer.add_rope_scaling_factor(scaling["factor"])
+        if "orig_ctx" in scaling:
+            writer.add_rope_scaling_orig_ctx_len(scaling["orig_ctx"])
+
+    stored = {}
+    for key, value in model.state_dict().items():
+        if key == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        rows, heads = value.numpy(), gguf_heads(key, config)
+        if heads:
+            rows = permute(rows, heads)
+        tensor_type = file_type if rows.ndim == 2 else gguf.GGMLQuantizationType.F32
+        data = gguf.quants.quantize(rows, tensor_type)
+        writer.add_tensor(gguf_name(key), data, raw_dtype=tensor_type)
+        widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
+        stored[key] = torch.from_numpy(np.array(unpermute(widened, heads) if heads else widened))
+    if config.rope_parameters["rope_type"] == "llama3":
+        scaled = model.model.rotary_emb.inv_freq
+        exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+        plain = 1.0 / config.rope_parameters["rope_theta"] ** exponent
+        writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy().astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+    def widened_model():
+        copy = LlamaForCausalLM(config).to(torch.float32)
+        copy.config._attn_implementation = "eager"
+        if config.tie_word_embeddings:
+            copy.load_state_dict({**stored, "lm_head.weight": stored["model.embed_tokens.weight"]})
+        else:
+            copy.load_state_dict(stored)
+        return copy.eval()
+
+    save_file(reference(widened_model, prompts_for(config.vocab_size, sum(name.encode()) + 1)),
+              folder / "reference.safetensors")
+
+
+def make_dequantize():
+    """Random bytes of every block type, and what the gguf package makes of them, to the bit."""
+    generator = np.random.default_rng(7)
+    specials = np.array([0x0000, 0x8000, 0x0001, 0x83ff, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00, 0xfe01,
+                         0x3c00, 0xbc00], dtype=np.uint16)
+    tensors = {}
+    for kind in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"):
+        tensor_type = gguf.GGMLQuantizationType[kind]
+        elements, size = gguf.GGML_QUANT_SIZES[tensor_type]
+        blocks = 64 if elements > 1 else 512
+        data = generator.integers(0, 256, size=(blocks, size), dtype=np.uint8)
+        if elements > 1:  # scales (and least values) of every class of number
+            for i in range(len(specials)):
+                data[i, :2] = specials[i : i + 1].view(np.uint8)
+                if kind == "Q4_1":
+                    data[i, 2:4] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
+                    data[i + 16, :2] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
+                    data[i + 16, 2:4] = specials[i : i + 1].view(np.uint8)
+        elif kind == "F16":
+            data[: len(specials)] = specials.view(np.uint8).reshape(-1, 2)
+        with np.errstate(all="ignore"):
+            widened = gguf.quants.dequantize(data.reshape(1, -1), tensor_type).reshape(-1)
+        tensors[f"{kind}.bytes"] = torch.from_numpy(data.reshape(-1))
+        tensors[f"{kind}.f32_bits"] = torch.from_numpy(np.array(widened, dtype=np.float32).view(np.int32).copy())
+    save_file(tensors, GOLDEN / "dequantize.safetensors")
+
+
+SMOLLM2_PROMPTS = [
+    "The capital of France is",
+    "Once upon a time, in a small village by the sea,",
+    "def fibonacci(n):\n",
+    "<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    "<|im_start|>user\nWrite three facts about whales.<|im_end|>\n<|im_start|>assistant\n",
+    "Q: How many legs does a spider have?\nA:",
+]
+
+
+@torch.no_grad()
+def make_smollm2(path, tokens=48):
+    """Greedy continuations of the default model in float32 on its dequantised weights."""
+    from transformers import AutoTokenizer
+
+    path = pathlib.Path(path)
+    options = {"gguf_file": path.name, "local_files_only": True}
+    model = LlamaForCausalLM.from_pretrained(path.parent, dtype=torch.float32, attn_implementation="eager", **options)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
+    reader = gguf.GGUFReader(path)  # the loader must have given exactly the dequantised weights
+    table = next(t for t in reader.tensors if t.name == "token_embd.weight")
+    widened = gguf.quants.dequantize(table.data, table.tensor_type)
+    assert np.array_equal(widened, model.model.embed_tokens.weight.numpy())
+    query = next(t for t in reader.tensors if t.name == "blk.0.attn_q.weight")
+    widened = unpermute(gguf.quants.dequantize(query.data, query.tensor_type), model.config.num_attention_heads)
+    assert np.array_equal(widened, model.model.layers[0].self_attn.q_proj.weight.numpy())
+    cases = []
+    for text in SMOLLM2_PROMPTS:
+        prompt, output, gaps = tokenizer(text, add_special_tokens=False)["input_ids"], [], []
+        for _ in range(tokens):
+            last = model(torch.tensor([prompt + output]), use_cache=False).logits[0, -1]
+            top = last.topk(2).values
+            gaps.append(round(float(top[0] - top[1]), 6))
+            output.append(int(last.argmax()))
+        cases.append({"text": text, "prompt": prompt, "output": output, "top2_gap": gaps})
+        print(repr(tokenizer.decode(output)), min(gaps), file=sys.stderr)
+    (GOLDEN / "smollm2.json").write_text(json.dumps({"cases": cases}) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--smollm2", metavar="FILE")
+    options = parser.parse_args()
+    if options.smollm2:
+        make_smollm2(options.smollm2)
+        return
+    for name, (config, dtype, shards) in CHECKPOINTS.items():
+        if not options.names or name in options.names:
+            make_checkpoint(name, config, dtype, shards)
+    for name, (config, kind, scaling) in GGUFS.items():
+        if not options.names or name in options.names:
+            make_gguf(name, config, kind, scaling)
+    if not options.names or "dequantize" in options.names:
+        make_dequantize()
+
+
+if __name__ == "__main__":
+    main()
