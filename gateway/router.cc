@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "gateway/clock.h"
+#include "shared/base/clock.h"
 #include "gateway/field_error.h"
 #include "gateway/prompt_events.h"
 #include "gateway/router_turn.h"
@@ -26,7 +26,7 @@ absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   auto request =
       std::make_shared<LiveRequest>(key, std::move(admission), tokenizer_, options_.stream);
   const Submit& submit = request->journal.submit();
-  request->accepted_ns = NowNs();
+  request->accepted_ns = MonotonicNanoseconds();
   v1::GenerateEvent first;
   first.mutable_accepted()->set_request_id(request->id);
   first.mutable_accepted()->set_model(request->model);
@@ -77,7 +77,7 @@ bool Router::HasRoom(const LiveRequest& request) const {
 }
 
 void Router::Start(const Live& request) {
-  const uint64_t now = NowNs();
+  const uint64_t now = MonotonicNanoseconds();
   if (running_ == paused_) last_progress_ns_ = now;  // it was idle: its next step is due from now on
   request->state = LiveRequest::State::kRunning;
   request->started_ns = now;
@@ -91,7 +91,7 @@ void Router::Start(const Live& request) {
 void Router::Dispatch(Turn& turn) {
   while (const RequestKey key = queue_.Front()) {
     const Live request = live_.at(key);
-    if (request->deadline_ns != 0 && request->deadline_ns <= NowNs()) {
+    if (request->deadline_ns != 0 && request->deadline_ns <= MonotonicNanoseconds()) {
       EndWithError(turn, request, v1::ERROR_CODE_DEADLINE, "the deadline passed in the queue",
                    Outcome::kDeadline);
       continue;
@@ -123,7 +123,7 @@ void Router::PauseIfFull(LiveRequest& request) {
   }
   request.paused = true;
   ++paused_;
-  request.stalled_since_ns = NowNs();
+  request.stalled_since_ns = MonotonicNanoseconds();
   request.stalled_taken = request.stream.taken();
   if (port_ != nullptr) port_->Send(Pause{request.key});
   if (request.stream.drained()) ResumeAtWorker(request);
@@ -131,7 +131,7 @@ void Router::PauseIfFull(LiveRequest& request) {
 
 void Router::ResumeAtWorker(LiveRequest& request) {
   if (!request.paused) return;
-  if (running_ == paused_) last_progress_ns_ = NowNs();
+  if (running_ == paused_) last_progress_ns_ = MonotonicNanoseconds();
   request.paused = false;
   --paused_;
   if (port_ != nullptr) port_->Send(Resume{request.key});
@@ -251,7 +251,7 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome, bool disca
   } else {
     queue_.Remove(request->key);
   }
-  const uint64_t now = NowNs();
+  const uint64_t now = MonotonicNanoseconds();
   if (last_end_ns_ != 0) {
     seconds_per_end_ = 0.8 * seconds_per_end_ + 0.2 * std::min(30.0, Seconds(last_end_ns_, now));
   }

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "gateway/clock.h"
+#include "shared/base/clock.h"
 #include "gateway/prompt_events.h"
 #include "gateway/router.h"
 #include "gateway/router_turn.h"
@@ -39,7 +39,7 @@ void Router::WorkerReady(std::shared_ptr<WorkerPort> port, const Ready& ready) {
   report_.epoch = ready.header.epoch;
   report_.free_sequences = ready.header.max_sequences;
   report_.kv_blocks_total = ready.header.kv_blocks_total;
-  last_progress_ns_ = NowNs();
+  last_progress_ns_ = MonotonicNanoseconds();
   metrics_->Step(report_);
   Dispatch(turn);
 }
@@ -64,7 +64,7 @@ void Router::OnMessage(const Tokens& message) {
   Turn turn(mutex_);
   const Live request = Find(message.header.key);
   if (request == nullptr) return;  // ended meanwhile
-  last_progress_ns_ = NowNs();
+  last_progress_ns_ = MonotonicNanoseconds();
   PushTokens(turn, request, message);
 }
 
@@ -98,7 +98,7 @@ void Router::PushTokens(Turn& turn, const Live& request, const Tokens& message) 
   }
   const auto count = static_cast<uint64_t>(tokens.tokens_size());
   if (count == 0) return;
-  const uint64_t now = NowNs();
+  const uint64_t now = MonotonicNanoseconds();
   if (request->first_token_ns == 0) {
     request->first_token_ns = now;
     metrics_->FirstTokens(count, Seconds(request->accepted_ns, now));
@@ -130,7 +130,7 @@ void Router::OnMessage(const Prompt& message) {
   Turn turn(mutex_);
   const Live request = Find(message.header.key);
   if (request == nullptr) return;
-  last_progress_ns_ = NowNs();
+  last_progress_ns_ = MonotonicNanoseconds();
   PushPromptTokens(message, raw_, request->stream);
   turn.Touch(request);
   PauseIfFull(*request);
@@ -172,7 +172,7 @@ void Router::OnMessage(const Failed& message) {
 void Router::OnMessage(const StepReport& message) {
   Turn turn(mutex_);
   if (port_ == nullptr) return;
-  if (message.step != report_.step) last_progress_ns_ = NowNs();
+  if (message.step != report_.step) last_progress_ns_ = MonotonicNanoseconds();
   report_ = message;
   metrics_->Step(message);
   Dispatch(turn);

@@ -5,6 +5,11 @@
 
 namespace shardline {
 
+// Seconds between two moments of CLOCK_MONOTONIC; 0 if they are the wrong way round.
+inline double Seconds(uint64_t from_ns, uint64_t to_ns) {
+  return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0.0;
+}
+
 class Router::Turn {
  public:
   explicit Turn(std::mutex& mutex) : lock_(mutex) {}
