@@ -68,8 +68,9 @@ struct LiveRequest {
   uint64_t stalled_since_ns = 0, stalled_taken = 0;
   uint64_t accepted_ns = 0, started_ns = 0, first_token_ns = 0, last_token_ns = 0;
   uint32_t cached_prompt_tokens = 0;
-  // Why it ended, for the call's status; set before the stream closes.
+  // How it ended, and whether its reader had gone by then; set before the stream closes.
   std::optional<Outcome> outcome;
+  bool discarded = false;
 };
 
 }  // namespace shardline

@@ -259,6 +259,7 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome, bool disca
   request->state = LiveRequest::State::kEnded;
   request->paused = false;
   request->outcome = outcome;
+  request->discarded = discard;
   metrics_->Ended(outcome, started, request->prompt_tokens(), Seconds(request->accepted_ns, now));
   live_.erase(request->key);
   keys_.erase(request->id);

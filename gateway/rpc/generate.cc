@@ -1,0 +1,105 @@
+// Generate's way to `accepted`, top to bottom. What follows is the router's; calls/generate_call.cc writes it out.
+#include <sys/random.h>
+
+#include "gateway/field_error.h"
+#include "gateway/prompt.h"
+#include "gateway/rpc/handlers.h"
+#include "gateway/validation.h"
+
+namespace shardline {
+namespace {
+
+uint64_t Random64() {
+  uint64_t value = 0;
+  while (getrandom(&value, sizeof(value), 0) != sizeof(value)) {
+  }
+  return value;
+}
+
+// 128 random bits, so that nobody guesses another's request.
+std::string RandomId() {
+  char text[33];
+  std::snprintf(text, sizeof(text), "%016llx%016llx", static_cast<unsigned long long>(Random64()),
+                static_cast<unsigned long long>(Random64()));
+  return text;
+}
+
+// The request's field that errors about its prompt name.
+std::string_view PromptField(const v1::GenerateRequest& request) {
+  if (request.has_text()) return "text";
+  return request.has_chat() ? "chat" : "token_ids";
+}
+
+absl::StatusOr<std::vector<uint32_t>> PromptIds(const Gateway& gateway,
+                                                const v1::GenerateRequest& request,
+                                                uint32_t vocabulary_size) {
+  if (request.has_token_ids()) {
+    const auto& ids = request.token_ids().ids();
+    SL_RETURN_IF_ERROR(CheckIds("token_ids.ids", ids, vocabulary_size));
+    return std::vector<uint32_t>(ids.begin(), ids.end());
+  }
+  const SpecialTokens special = SpecialTokensOf(request);
+  std::vector<uint32_t> ids;
+  if (request.has_text()) {
+    SL_ASSIGN_OR_RETURN(ids, EncodeText(gateway.text, request.text(), special));
+  } else {
+    SL_ASSIGN_OR_RETURN(
+        const jinja::Rendered rendered,
+        RenderPrompt(gateway.text, request.chat(), gateway.settings.allow_request_templates));
+    SL_ASSIGN_OR_RETURN(ids, EncodeChat(gateway.text, rendered, special));
+  }
+  for (const uint32_t id : ids) {
+    if (id < vocabulary_size) continue;
+    return FieldError(PromptField(request), "the tokenizer's id ", id,
+                      " is not below the model's vocabulary size ", vocabulary_size);
+  }
+  return ids;
+}
+
+TextRules TextRulesOf(const v1::GenerateRequest& request) {
+  TextRules rules;
+  rules.stop_strings.assign(request.stopping().stop_strings().begin(),
+                            request.stopping().stop_strings().end());
+  rules.min_new_tokens = request.stopping().min_new_tokens();
+  rules.include_special_text = request.include_special_text();
+  rules.include_stop = request.stopping().include_stop();
+  return rules;
+}
+
+absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequest& request,
+                                  uint64_t deadline_ns) {
+  SL_RETURN_IF_ERROR(CheckModel(gateway, request.model()));
+  SL_RETURN_IF_ERROR(CheckFields(request));
+  const Router::State state = gateway.router.state();
+  if (!state.worker_ready) return Unavailable("no worker is serving: it is starting, retry");
+  const ModelFacts model{.vocabulary_size = state.ready.header.vocabulary_size,
+                         .context_tokens = state.ready.header.context_tokens,
+                         .has_tokenizer = gateway.text.tokenizer != nullptr,
+                         .defaults = gateway.text.defaults};
+  SL_ASSIGN_OR_RETURN(std::vector<uint32_t> prompt,
+                      PromptIds(gateway, request, model.vocabulary_size));
+  Admission admission;
+  SL_ASSIGN_OR_RETURN(admission.submit,
+                      Resolve(request, std::move(prompt), PromptField(request), model));
+  if (!request.sampling().has_seed()) admission.submit.header.sampling.seed = Random64();
+  admission.id = request.request_id().empty() ? RandomId() : request.request_id();
+  admission.model = gateway.settings.model_name;
+  admission.text = TextRulesOf(request);
+  admission.echo = request.echo();
+  admission.deadline_ns = deadline_ns;
+  return admission;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<LiveRequest>> StartGenerate(const Gateway& gateway,
+                                                           const v1::GenerateRequest& request,
+                                                           uint64_t deadline_ns) {
+  absl::StatusOr<Admission> admission = Prepare(gateway, request, deadline_ns);
+  absl::StatusOr<std::shared_ptr<LiveRequest>> live = admission.status();
+  if (admission.ok()) live = gateway.router.Admit(*std::move(admission));
+  if (!live.ok()) gateway.metrics.Rejected();
+  return live;
+}
+
+}  // namespace shardline

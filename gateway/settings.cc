@@ -1,0 +1,172 @@
+#include "gateway/settings.h"
+
+#include <absl/flags/flag.h>
+#include <absl/flags/usage.h>
+#include <absl/flags/usage_config.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "gateway/model_text.h"
+#include "shared/base/flags.h"
+
+ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
+ABSL_FLAG(std::string, model_name, "", "name that clients use; default: the file's or directory's");
+ABSL_FLAG(std::string, listen, "127.0.0.1:50051", "HOST:PORT for gRPC; port 0: a free one");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9090", "HOST:PORT for /metrics; port 0: a free one");
+ABSL_FLAG(std::string, device, "cpu", "cpu (cuda is not served by this build)");
+ABSL_FLAG(std::string, dtype, "auto", "auto, f32 or bf16: arithmetic, activations and KV cache");
+ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
+ABSL_FLAG(uint32_t, tensor_parallel, 1, "ranks of a replica (1)");
+ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model (1)");
+ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that run at once");
+ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step");
+ABSL_FLAG(uint32_t, max_context, 0, "longest prompt + output; 0: the model's own");
+ABSL_FLAG(uint32_t, max_queued_requests, 1024, "requests that may wait");
+ABSL_FLAG(uint64_t, max_queued_tokens, 1048576, "prompt tokens that may wait");
+ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
+          "KV cache; 0: the smaller of a quarter of free memory and what is usable");
+ABSL_FLAG(bool, no_kv_cache, false, "not served by this build");
+ABSL_FLAG(uint32_t, threads, 0, "compute threads; 0: the usable cores");
+ABSL_FLAG(std::string, trace_file, "", "not served by this build");
+ABSL_FLAG(bool, allow_request_templates, false, "requests may bring a chat template");
+ABSL_FLAG(double, stalled_reader_seconds, 30, "how long a full stream waits for its reader");
+ABSL_FLAG(double, drain_seconds, 30, "how long SIGTERM lets live requests go on");
+ABSL_FLAG(double, step_limit_seconds, 120, "a worker that finishes no step for so long is restarted");
+ABSL_FLAG(bool, vllm_metric_names, false, "also export the vllm:… gauges that inference gateways read");
+ABSL_FLAG(std::string, worker_program, "", "the worker; default: shardline-worker beside this program");
+
+namespace shardline {
+namespace {
+
+absl::Status NotServed(bool asked, std::string_view flag, std::string_view instead) {
+  return asked ? InvalidArgument(flag, " is not served by this build: ", instead) : absl::OkStatus();
+}
+
+absl::Status CheckUnserved() {
+  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_tensor_parallel) != 1, "--tensor-parallel",
+                               "only 1 is"));
+  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_replicas) != 1, "--replicas", "only 1 is"));
+  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_kv_cache_dtype) != "auto", "--kv-cache-dtype",
+                               "the cache is kept in --dtype"));
+  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_no_kv_cache), "--no-kv-cache", "leave it out"));
+  SL_RETURN_IF_ERROR(
+      NotServed(!absl::GetFlag(FLAGS_trace_file).empty(), "--trace-file", "leave it out"));
+  const std::string device = absl::GetFlag(FLAGS_device);
+  if (device != "cpu" && device != "cuda") return InvalidArgument("--device ", device, ": cpu or cuda");
+  SL_RETURN_IF_ERROR(NotServed(device == "cuda", "--device cuda", "only cpu is"));
+  const std::string dtype = absl::GetFlag(FLAGS_dtype);
+  SL_RETURN_IF_ERROR(NotServed(dtype == "f16", "--dtype f16", "auto, f32 and bf16 are"));
+  if (dtype != "auto" && dtype != "f32" && dtype != "bf16") {
+    return InvalidArgument("--dtype ", dtype, ": auto, f32 or bf16");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAddress(std::string_view flag, const std::string& address) {
+  const size_t colon = address.rfind(':');
+  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
+  const bool digits = !port.empty() && port.size() <= 5 &&
+                      port.find_first_not_of("0123456789") == std::string::npos;
+  if (colon == 0 || !digits || std::stoi(port) > 65535) {
+    return InvalidArgument(flag, " ", address, ": must be HOST:PORT");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSeconds(std::string_view flag, double seconds) {
+  if (std::isfinite(seconds) && seconds > 0 && seconds <= 1e6) return absl::OkStatus();
+  return InvalidArgument(flag, " ", seconds, ": must be more than 0 and at most 1000000");
+}
+
+absl::Status CheckPositive(std::string_view flag, uint64_t value, uint64_t max) {
+  if (value >= 1 && value <= max) return absl::OkStatus();
+  return InvalidArgument(flag, " ", value, ": must be from 1 to ", max);
+}
+
+absl::Status Check(const Settings& settings) {
+  if (settings.model.empty()) {
+    return InvalidArgument("--model is missing: a .gguf file or a directory with config.json");
+  }
+  SL_RETURN_IF_ERROR(CheckUnserved());
+  SL_RETURN_IF_ERROR(CheckAddress("--listen", settings.listen));
+  SL_RETURN_IF_ERROR(CheckAddress("--metrics-listen", settings.metrics_listen));
+  SL_RETURN_IF_ERROR(CheckPositive("--max-sequences", settings.max_sequences, 65536));
+  SL_RETURN_IF_ERROR(CheckPositive("--max-batch-tokens", settings.max_batch_tokens, 1u << 20));
+  SL_RETURN_IF_ERROR(CheckPositive("--max-queued-requests", settings.max_queued_requests, 1u << 24));
+  SL_RETURN_IF_ERROR(CheckPositive("--max-queued-tokens", settings.max_queued_tokens, 1ull << 40));
+  SL_RETURN_IF_ERROR(CheckSeconds("--stalled-reader-seconds", settings.stalled_reader_seconds));
+  SL_RETURN_IF_ERROR(CheckSeconds("--drain-seconds", settings.drain_seconds));
+  SL_RETURN_IF_ERROR(CheckSeconds("--step-limit-seconds", settings.step_limit_seconds));
+  if (settings.max_context > 1u << 24) {
+    return InvalidArgument("--max-context ", settings.max_context, ": must be at most ", 1u << 24);
+  }
+  if (settings.threads > 4096) {
+    return InvalidArgument("--threads ", settings.threads, ": must be at most 4096");
+  }
+  return absl::OkStatus();
+}
+
+std::string WorkerBesideThisProgram() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return (self.parent_path() / "shardline-worker").string();
+}
+
+}  // namespace
+
+absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
+  absl::FlagsUsageConfig usage;
+  usage.version_string = [] { return std::string("shardline-gateway " SHARDLINE_VERSION "\n"); };
+  absl::SetFlagsUsageConfig(usage);
+  absl::SetProgramUsageMessage(
+      "Serves a large language model over gRPC.\n\n  shardline-gateway --model PATH [flags]");
+  const std::vector<std::string> positional = ParseFlags(argc, argv);
+  if (!positional.empty()) {
+    return InvalidArgument("unexpected argument '", positional[0], "': flags begin with --");
+  }
+  Settings settings;
+  settings.model = absl::GetFlag(FLAGS_model);
+  settings.model_name = absl::GetFlag(FLAGS_model_name);
+  settings.listen = absl::GetFlag(FLAGS_listen);
+  settings.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  settings.worker_program = absl::GetFlag(FLAGS_worker_program);
+  settings.device = absl::GetFlag(FLAGS_device);
+  settings.dtype = absl::GetFlag(FLAGS_dtype);
+  settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
+  settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
+  settings.max_context = absl::GetFlag(FLAGS_max_context);
+  settings.threads = absl::GetFlag(FLAGS_threads);
+  settings.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
+  settings.max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
+  settings.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes);
+  settings.allow_request_templates = absl::GetFlag(FLAGS_allow_request_templates);
+  settings.vllm_metric_names = absl::GetFlag(FLAGS_vllm_metric_names);
+  settings.stalled_reader_seconds = absl::GetFlag(FLAGS_stalled_reader_seconds);
+  settings.drain_seconds = absl::GetFlag(FLAGS_drain_seconds);
+  settings.step_limit_seconds = absl::GetFlag(FLAGS_step_limit_seconds);
+  SL_RETURN_IF_ERROR(Check(settings));
+  if (settings.model_name.empty()) settings.model_name = ModelNameOf(settings.model);
+  if (settings.worker_program.empty()) settings.worker_program = WorkerBesideThisProgram();
+  return settings;
+}
+
+std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch) {
+  return {
+      Cat("--model=", settings.model),
+      Cat("--dtype=", settings.dtype),
+      Cat("--device=", settings.device),
+      "--channel-fd=3",
+      Cat("--epoch=", epoch),
+      Cat("--threads=", settings.threads),
+      Cat("--max-sequences=", settings.max_sequences),
+      Cat("--max-batch-tokens=", settings.max_batch_tokens),
+      Cat("--max-context=", settings.max_context),
+      Cat("--kv-cache-bytes=", settings.kv_cache_bytes),
+      Cat("--parent-pid=", getpid()),
+  };
+}
+
+}  // namespace shardline

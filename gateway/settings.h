@@ -1,0 +1,32 @@
+// What the command line asks for, checked.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "shared/base/status.h"
+
+namespace shardline {
+
+struct Settings {
+  std::string model;       // path
+  std::string model_name;  // never empty
+  std::string listen, metrics_listen;
+  std::string worker_program;
+  std::string device, dtype;
+  uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
+  uint32_t max_queued_requests = 0;
+  uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;
+  bool allow_request_templates = false, vllm_metric_names = false;
+  double stalled_reader_seconds = 0, drain_seconds = 0, step_limit_seconds = 0;
+};
+
+// Parses the command line (ends the program with 2 on an unknown or malformed flag) and checks it.
+// Errors: InvalidArgument naming the flag.
+absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv);
+
+// The worker's command line, without the program's name, for one epoch.
+std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch);
+
+}  // namespace shardline

@@ -1,0 +1,183 @@
+#include "gateway/supervisor.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "shared/base/clock.h"
+
+namespace shardline {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+// How often the thread looks up from an idle channel.
+constexpr milliseconds kGlance{100};
+
+std::chrono::nanoseconds Nanoseconds(double seconds) {
+  return std::chrono::nanoseconds(static_cast<int64_t>(seconds * 1e9));
+}
+
+}  // namespace
+
+Supervisor::Supervisor(Options options, Events events, Router* router, Metrics* metrics)
+    : options_(std::move(options)),
+      events_(std::move(events)),
+      router_(router),
+      metrics_(metrics) {}
+
+void Supervisor::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Supervisor::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+bool Supervisor::Sleep(double seconds) {
+  std::unique_lock lock(mutex_);
+  wake_.wait_for(lock, Nanoseconds(seconds), [this] { return stopping_.load(); });
+  return !stopping_;
+}
+
+void Supervisor::Run() {
+  int failed_starts = 0;
+  bool served_before = false;
+  for (uint64_t epoch = 1; !stopping_; ++epoch) {
+    const End end = RunWorker(epoch);
+    if (stopping_) return;
+    failed_starts = end.served ? 0 : failed_starts + 1;
+    served_before = served_before || end.served;
+    // What a worker finds wrong with its flags or model will be wrong again.
+    if (!served_before && end.exit.has_value() && !end.exit->signalled && end.exit->code == 2) {
+      return events_.gave_up(2, "");
+    }
+    if (failed_starts >= options_.max_failed_starts) {
+      return events_.gave_up(
+          1, Cat("the worker failed to start ", failed_starts, " times in a row: ", end.why));
+    }
+    std::fprintf(stderr, "worker: %s; starting it again\n", end.why.c_str());
+    metrics_->WorkerRestarted();
+    const double backoff = options_.first_backoff_seconds * std::pow(2.0, failed_starts - 1);
+    if (failed_starts > 0 && !Sleep(std::min(backoff, options_.max_backoff_seconds))) return;
+  }
+}
+
+Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
+  End end;
+  auto channel = Channel::Create(ChannelOptions(), epoch);
+  if (!channel.ok()) {
+    end.why = Message(channel.status());
+    return end;
+  }
+  auto link = std::make_shared<WorkerLink>(*std::move(channel));
+  auto process = Process::Spawn({.program = options_.program,
+                                 .arguments = options_.arguments(epoch),
+                                 .descriptors = {link->channel().fd()}});
+  if (!process.ok()) {
+    end.why = Message(process.status());
+    return end;
+  }
+  absl::Status status = link->channel().WatchProcess(process->pid());
+  if (status.ok()) status = link->channel().Send(Configure{options_.eos_ids}, seconds(10));
+  if (status.ok()) status = Serve(*link, link, end.served);
+  // Streams first: taking down a large process takes a while.
+  if (end.served) events_.readiness(false);
+  router_->WorkerLost();
+  end.why = Message(status);
+  EndProcess(*link, *process, end);
+  return end;
+}
+
+// Until the worker ends or must be ended; the status says why.
+absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served) {
+  std::optional<Clock::time_point> stop_by;
+  for (;;) {
+    if (stopping_ && !stop_by.has_value()) {
+      stop_by = DeadlineAfter(seconds(1));
+      SL_RETURN_IF_ERROR(link.channel().Send(Shutdown{}, milliseconds(100)));
+    }
+    if (stop_by.has_value() && Clock::now() >= *stop_by) return Unavailable("it did not stop");
+    SL_ASSIGN_OR_RETURN(const std::optional<Received> message, link.Receive(kGlance));
+    if (message.has_value()) {
+      SL_RETURN_IF_ERROR(Dispatch(*message, port, served));
+    } else {
+      SL_RETURN_IF_ERROR(CheckProgress());
+    }
+  }
+}
+
+absl::Status Supervisor::CheckProgress() const {
+  const uint64_t since = router_->waiting_for_step_since_ns();
+  if (since == 0) return absl::OkStatus();
+  const double age = static_cast<double>(MonotonicNanoseconds() - since) * 1e-9;
+  if (age < options_.step_limit_seconds) return absl::OkStatus();
+  return Unavailable("it finished no step for ", static_cast<int64_t>(age),
+                     " s (--step-limit-seconds)");
+}
+
+absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
+                                  bool& served) {
+  const auto to_router = [this]<typename T>(absl::StatusOr<T> decoded) {
+    if (decoded.ok()) router_->OnMessage(*decoded);
+    return decoded.status();
+  };
+  switch (message.kind) {
+    case MessageKind::kTokens:
+      return to_router(message.As<Tokens>());
+    case MessageKind::kPrompt:
+      return to_router(message.As<Prompt>());
+    case MessageKind::kFinished:
+      return to_router(message.As<Finished>());
+    case MessageKind::kFailed:
+      return to_router(message.As<Failed>());
+    case MessageKind::kStepReport:
+      return to_router(message.As<StepReport>());
+    case MessageKind::kProgress: {
+      SL_ASSIGN_OR_RETURN(const Progress progress, message.As<Progress>());
+      ShowProgress(progress);
+      return absl::OkStatus();
+    }
+    case MessageKind::kReady: {
+      SL_ASSIGN_OR_RETURN(const Ready ready, message.As<Ready>());
+      metrics_->Startup("worker_load", ready.header.load_seconds);
+      router_->WorkerReady(port, ready);
+      served = true;
+      events_.readiness(true);
+      return absl::OkStatus();
+    }
+    default:
+      return Internal("it sent a message that only the gateway sends");
+  }
+}
+
+// A line when the phase changes and for every further fifth of it.
+void Supervisor::ShowProgress(const Progress& progress) {
+  if (progress.phase == shown_phase_ && progress.fraction < shown_fraction_ + 0.2) return;
+  shown_phase_ = progress.phase;
+  shown_fraction_ = progress.fraction;
+  std::fprintf(stderr, "loading: %s %d %%\n", progress.phase.c_str(),
+               static_cast<int>(std::clamp(progress.fraction, 0.0, 1.0) * 100));
+}
+
+void Supervisor::EndProcess(WorkerLink& link, Process& process, End& end) {
+  link.channel().Close();
+  // A worker that ends by itself says why with its exit code: let it, before it is killed.
+  end.exit = process.Wait(stopping_ ? milliseconds(500) : milliseconds(2000));
+  if (!end.exit.has_value()) {
+    process.Signal(SIGKILL);
+    end.exit = process.Wait(seconds(30));
+  }
+  if (end.exit.has_value()) end.why = Cat(end.why, " (", Describe(*end.exit), ")");
+}
+
+}  // namespace shardline

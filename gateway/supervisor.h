@@ -1,0 +1,75 @@
+// Keeps one worker running: spawns it, waits for it to load, hands its messages to the router, notices its
+// end at once, and starts the next one. All of that is one thread, which lasts as long as the
+// gateway: a worker dies with the thread that spawned it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gateway/metrics.h"
+#include "gateway/router.h"
+#include "gateway/worker_link.h"
+#include "shared/base/process.h"
+
+namespace shardline {
+
+class Supervisor {
+ public:
+  struct Options {
+    std::string program;
+    std::function<std::vector<std::string>(uint64_t epoch)> arguments;
+    std::vector<uint32_t> eos_ids;
+    double step_limit_seconds = 120;
+    int max_failed_starts = 5;  // in a row, without serving
+    double first_backoff_seconds = 0.1;
+    double max_backoff_seconds = 5;
+  };
+  // Called from the supervisor's thread; must not block.
+  struct Events {
+    std::function<void(bool ready)> readiness;  // a worker serves, or none does
+    // No worker will serve any more; exit code 2 for a bad model or flag (the worker has said why), else 1.
+    std::function<void(int exit_code, std::string why)> gave_up;
+  };
+  Supervisor(Options options, Events events, Router* router, Metrics* metrics);
+  ~Supervisor() { Stop(); }
+
+  void Start();
+  // Lets the worker finish its step and exit, for a second at most, then kills it. Joins the thread.
+  void Stop();
+
+ private:
+  struct End {
+    bool served = false;
+    std::string why;
+    std::optional<ExitStatus> exit;  // nullopt: it never started
+  };
+  void Run();
+  End RunWorker(uint64_t epoch);
+  absl::Status Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served);
+  absl::Status Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
+                        bool& served);
+  absl::Status CheckProgress() const;
+  void ShowProgress(const Progress& progress);
+  void EndProcess(WorkerLink& link, Process& process, End& end);
+  bool Sleep(double seconds);  // false: stopping
+
+  const Options options_;
+  const Events events_;
+  Router* const router_;
+  Metrics* const metrics_;
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;  // for sleeping alone
+  std::condition_variable wake_;
+  std::thread thread_;
+  std::string shown_phase_;
+  double shown_fraction_ = 0;
+};
+
+}  // namespace shardline
