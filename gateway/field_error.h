@@ -1,6 +1,6 @@
-// Errors that carry more than a line: the field of the request that is wrong, or when to try again. The
-// details ride in the status as payloads, so that logic stays free of gRPC; rpc/status.cc turns them into
-// google.rpc details.
+// Errors that carry more than a line: the field of the request that is wrong, or when to try again.
+// The details ride in the status as payloads, so that logic stays free of gRPC; rpc/status.cc turns
+// them into google.rpc details.
 #pragma once
 
 #include <cstdlib>

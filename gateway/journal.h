@@ -1,5 +1,5 @@
-// What it takes to ask a worker for a request again: the prompt, the seed and limits, and the tokens that
-// the client already has. Kept for every live request; it grows by one id per token.
+// What it takes to ask a worker for a request again: the prompt, the seed and limits, and the
+// tokens that the client already has. Kept for every live request; it grows by one id per token.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ class JournalEntry {
   const Submit& submit() const { return submit_; }
   Submit& submit() { return submit_; }
 
-  // Notes the next token of an output. False when `index` is not the next one, or there is no such output.
+  // Notes the next token of an output. False when `index` is not the next one, or there is no such
+  // output.
   bool Emitted(uint32_t output_index, uint32_t index, uint32_t id);
   const std::vector<uint32_t>& emitted(uint32_t output_index) const {
     return emitted_[output_index];

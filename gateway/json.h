@@ -1,5 +1,5 @@
-// JSON from files and requests, in order and bounded in depth. Copying and printing nlohmann values recurses,
-// so depth is cut where text becomes values.
+// JSON from files and requests, in order and bounded in depth. Copying and printing nlohmann values
+// recurses, so depth is cut where text becomes values.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -18,7 +18,8 @@ inline constexpr int kMaxJsonDepth = 128;
 absl::StatusOr<Json> ParseJson(std::string_view text);
 // The same, and it must be an object.
 absl::StatusOr<Json> ParseJsonObject(std::string_view text);
-// A file that holds an object. Errors: NotFound when there is no such file; InvalidArgument "PATH: …".
+// A file that holds an object. Errors: NotFound when there is no such file; InvalidArgument "PATH:
+// …".
 absl::StatusOr<Json> ReadJsonFile(const std::string& path);
 // A whole file of at most 64 MiB. Errors: NotFound; InvalidArgument "PATH: …".
 absl::StatusOr<std::string> ReadTextFile(const std::string& path);

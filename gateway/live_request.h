@@ -1,5 +1,5 @@
-// A request between `accepted` and its end, as the router keeps it. All but `stream` and the constants is
-// guarded by the router's lock.
+// A request between `accepted` and its end, as the router keeps it. All but `stream` and the
+// constants is guarded by the router's lock.
 #pragma once
 
 #include <atomic>
@@ -62,7 +62,7 @@ struct LiveRequest {
   JournalEntry journal;
   std::vector<Output> outputs;
   State state = State::kQueued;
-  uint64_t blocks = 0;  // of the router's committed blocks, while running
+  uint64_t blocks = 0;              // of the router's committed blocks, while running
   std::atomic<bool> paused{false};  // written under the lock, read by the reader without it
   // When the paused request's reader last took something, and how much it had taken.
   uint64_t stalled_since_ns = 0, stalled_taken = 0;

@@ -1,5 +1,5 @@
-// shardline-gateway: reads the flags, loads the model's text side, listens, starts the worker, says `ready`, serves
-// until a signal, drains.
+// shardline-gateway: reads the flags, loads the model's text side, listens, starts the worker, says
+// `ready`, serves until a signal, drains.
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -93,7 +93,8 @@ int Fail(int code, const std::string& line) {
   return code;
 }
 
-// Lets live requests finish until the deadline or a second signal; what is left then ends with DRAINING.
+// Lets live requests finish until the deadline or a second signal; what is left then ends with
+// DRAINING.
 void Drain(const Settings& settings, Life& life, Router& router) {
   router.StartDraining();
   const auto deadline = Clock::now() + std::chrono::duration<double>(settings.drain_seconds);

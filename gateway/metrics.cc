@@ -11,7 +11,7 @@ const std::vector<double> kLongSeconds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 const std::vector<double> kTokenSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015,
                                            0.02,   0.03,  0.05,   0.075, 0.1,    0.15, 0.2,
                                            0.3,    0.5,   0.75,   1,     2.5,    5};
-const std::vector<double> kStepTokens = {1,  2,   4,   8,   16,   32,   64,
+const std::vector<double> kStepTokens = {1,   2,   4,   8,    16,   32,   64,
                                          128, 256, 512, 1024, 2048, 4096, 8192};
 
 }  // namespace
@@ -52,8 +52,7 @@ void Metrics::Started(uint64_t prompt_tokens, double queue_seconds) {
   now_.queue_seconds.Observe(queue_seconds);
 }
 
-void Metrics::Ended(Outcome outcome, bool started, uint64_t prompt_tokens,
-                    double request_seconds) {
+void Metrics::Ended(Outcome outcome, bool started, uint64_t prompt_tokens, double request_seconds) {
   std::lock_guard lock(mutex_);
   if (started) {
     --now_.running;

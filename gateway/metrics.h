@@ -1,6 +1,6 @@
-// The numbers that an operator sees. One lock covers them all, so a scrape is one consistent picture:
-// accepted = outcomes other than rejected + in flight holds in every answer, not only at rest.
-// Free of prometheus-cpp; metrics_text.cc turns a snapshot into its families.
+// The numbers that an operator sees. One lock covers them all, so a scrape is one consistent
+// picture: accepted = outcomes other than rejected + in flight holds in every answer, not only at
+// rest. Free of prometheus-cpp; metrics_text.cc turns a snapshot into its families.
 #pragma once
 
 #include <array>
@@ -52,7 +52,8 @@ class Metrics {
   void Started(uint64_t prompt_tokens, double queue_seconds);
   void Ended(Outcome outcome, bool started, uint64_t prompt_tokens, double request_seconds);
 
-  // Output tokens that came in one message: the first ones of a request, or later ones of an output.
+  // Output tokens that came in one message: the first ones of a request, or later ones of an
+  // output.
   void FirstTokens(uint64_t tokens, double seconds_since_accepted);
   void LaterTokens(uint64_t tokens, double seconds_since_previous);
 

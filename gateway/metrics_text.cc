@@ -1,5 +1,6 @@
 #include "gateway/metrics_text.h"
 
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -92,8 +93,7 @@ void AddTimes(Families& families, const MetricsSnapshot& now) {
                      now.inter_token_latency);
   families.Histogram("shardline_request_seconds", "From `accepted` to the end",
                      now.request_seconds);
-  families.Histogram("shardline_queue_seconds", "From `accepted` to the worker",
-                     now.queue_seconds);
+  families.Histogram("shardline_queue_seconds", "From `accepted` to the worker", now.queue_seconds);
 }
 
 void AddWorker(Families& families, const MetricsSnapshot& now) {
@@ -105,7 +105,8 @@ void AddWorker(Families& families, const MetricsSnapshot& now) {
                    "Prompt tokens looked up in the prefix cache (none in this build)", 0);
   families.Counter("shardline_prefix_cache_hit_tokens_total",
                    "Prompt tokens found in the prefix cache (none in this build)", 0);
-  families.Counter("shardline_preemptions_total", "Sequences that gave their KV blocks up for others",
+  families.Counter("shardline_preemptions_total",
+                   "Sequences that gave their KV blocks up for others",
                    static_cast<double>(now.preemptions));
   families.Histogram("shardline_step_seconds", "Duration of a step", now.step_seconds);
   families.Histogram("shardline_step_tokens", "Tokens computed in a step", now.step_tokens);
@@ -114,8 +115,9 @@ void AddWorker(Families& families, const MetricsSnapshot& now) {
 }
 
 void AddBuild(Families& families, const MetricsSnapshot& now) {
-  families.Labelled(MetricType::Gauge, "shardline_startup_seconds", "Duration of a phase of the start",
-                    "phase", {now.startup_seconds.begin(), now.startup_seconds.end()});
+  families.Labelled(MetricType::Gauge, "shardline_startup_seconds",
+                    "Duration of a phase of the start", "phase",
+                    {now.startup_seconds.begin(), now.startup_seconds.end()});
   MetricFamily& build =
       families.Family(MetricType::Gauge, "shardline_build_info", "What was built; always 1");
   ClientMetric metric;
@@ -126,14 +128,16 @@ void AddBuild(Families& families, const MetricsSnapshot& now) {
   build.metric.push_back(std::move(metric));
 }
 
-// The three signals that the Gateway API Inference Extension reads, under the names its recipes use.
+// The three signals that the Gateway API Inference Extension reads, under the names its recipes
+// use.
 void AddVllmNames(Families& families, const MetricsSnapshot& now) {
   families.Gauge("vllm:num_requests_waiting", "Requests that wait for a worker",
                  static_cast<double>(now.queued));
   families.Gauge("vllm:num_requests_running", "Requests that the worker has",
                  static_cast<double>(now.running));
   const double total = static_cast<double>(now.kv_blocks_total);
-  families.Gauge("vllm:kv_cache_usage_perc", "Share of the KV blocks that live requests hold, 0 to 1",
+  families.Gauge("vllm:kv_cache_usage_perc",
+                 "Share of the KV blocks that live requests hold, 0 to 1",
                  total > 0 ? static_cast<double>(now.kv_blocks_used) / total : 0);
 }
 

@@ -42,8 +42,8 @@ std::optional<double> DefaultOf(const Json& config, const char* key, ModelText& 
   const bool fits = std::isfinite(value) && value <= *range.max &&
                     (range.min_exclusive ? value > *range.min : value >= *range.min);
   if (fits) return value;
-  text.warnings.push_back(Cat("generation_config.json: ", key, " ", found->dump(),
-                              " is out of range and not used"));
+  text.warnings.push_back(
+      Cat("generation_config.json: ", key, " ", found->dump(), " is out of range and not used"));
   return std::nullopt;
 }
 

@@ -1,5 +1,5 @@
-// What the gateway itself reads of a model: tokenizer, chat template, generation defaults, EOS ids. The weights
-// are the worker's. Immutable after loading, used from many threads.
+// What the gateway itself reads of a model: tokenizer, chat template, generation defaults, EOS ids.
+// The weights are the worker's. Immutable after loading, used from many threads.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +22,15 @@ struct ModelText {
   absl::StatusOr<jinja::Template> chat_template = NotFound("the model has no chat template");
   Json template_tokens = Json::object();  // bos_token, eos_token, … as templates see them
   SamplingDefaults defaults;
-  std::vector<uint32_t> eos_ids;      // generation_config.json, config.json and the tokenizer together
+  std::vector<uint32_t> eos_ids;  // generation_config.json, config.json and the tokenizer together
   std::vector<std::string> warnings;  // lines for the operator: what was found and is not used
 };
 
 // `path`: a .gguf file or a directory. Errors: NotFound and InvalidArgument naming the file.
 absl::StatusOr<ModelText> LoadModelText(const std::string& path);
 
-// The name that clients use where --model-name is not given: the file's or directory's, without ".gguf".
+// The name that clients use where --model-name is not given: the file's or directory's, without
+// ".gguf".
 std::string ModelNameOf(const std::string& path);
 
 }  // namespace shardline

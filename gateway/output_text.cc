@@ -8,8 +8,8 @@ OutputText::OutputText(const Tokenizer* tokenizer, const TextRules& rules)
 OutputText::Piece OutputText::Push(uint32_t id, bool ends) {
   const bool armed = tokens_++ >= rules_.min_new_tokens;
   if (tokenizer_ == nullptr || matched_) return {};
-  const bool hidden = (ends && !rules_.include_stop) ||
-                      (tokenizer_->IsSpecial(id) && !rules_.include_special_text);
+  const bool hidden =
+      (ends && !rules_.include_stop) || (tokenizer_->IsSpecial(id) && !rules_.include_special_text);
   if (hidden) return {};
   std::string_view bytes = tokenizer_->Raw(id);
   if (at_start_ && !bytes.empty()) {

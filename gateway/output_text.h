@@ -1,6 +1,6 @@
-// One output's text: token ids in, certain text out. Decides which tokens show (special tokens, the token
-// that ended the output), drops SentencePiece's first space, and watches for stop strings. Its state is
-// a function of the tokens pushed so far.
+// One output's text: token ids in, certain text out. Decides which tokens show (special tokens, the
+// token that ended the output), drops SentencePiece's first space, and watches for stop strings.
+// Its state is a function of the tokens pushed so far.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ class OutputText {
 
   struct Piece {
     std::string text;
-    std::optional<size_t> stop_string;  // index of the one that ended the output; nothing more may come
+    std::optional<size_t>
+        stop_string;  // index of the one that ended the output; nothing more may come
   };
   // The output's next token. `ends`: it is an EOS or stop token, which ended the output.
   Piece Push(uint32_t id, bool ends = false);

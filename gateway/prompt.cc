@@ -68,7 +68,8 @@ absl::StatusOr<std::vector<uint32_t>> Encode(const ModelText& text, std::string_
 
 absl::StatusOr<jinja::Rendered> RenderPrompt(const ModelText& text, const v1::ChatPrompt& chat,
                                              bool allow_request_templates) {
-  if (chat.messages().empty()) return FieldError("chat.messages", "a chat has at least one message");
+  if (chat.messages().empty())
+    return FieldError("chat.messages", "a chat has at least one message");
   std::optional<jinja::Template> of_request;
   if (chat.has_chat_template()) {
     constexpr std::string_view kField = "chat.chat_template";
@@ -96,7 +97,8 @@ absl::StatusOr<std::vector<uint32_t>> EncodeText(const ModelText& text, const st
   return Encode(text, "text", prompt, options);
 }
 
-// The template's own literals always become special tokens; what came from messages only if `parse`.
+// The template's own literals always become special tokens; what came from messages only if
+// `parse`.
 absl::StatusOr<std::vector<uint32_t>> EncodeChat(const ModelText& text,
                                                  const jinja::Rendered& rendered,
                                                  SpecialTokens special) {

@@ -27,8 +27,8 @@ absl::StatusOr<std::vector<uint32_t>> EncodeChat(const ModelText& text,
                                                  const jinja::Rendered& rendered,
                                                  SpecialTokens special);
 
-// GenerateRequest's and TokenizeRequest's rule: add_special_tokens defaults to true for text and false for
-// chat, parse_special_tokens to true.
+// GenerateRequest's and TokenizeRequest's rule: add_special_tokens defaults to true for text and
+// false for chat, parse_special_tokens to true.
 template <typename Request>
 SpecialTokens SpecialTokensOf(const Request& request) {
   return {.add = request.has_add_special_tokens() ? request.add_special_tokens()

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "shared/base/clock.h"
 #include "gateway/field_error.h"
 #include "gateway/prompt_events.h"
 #include "gateway/router_turn.h"
+#include "shared/base/clock.h"
 
 namespace shardline {
 
@@ -66,8 +66,8 @@ uint64_t Router::Blocks(uint64_t tokens) const {
   return (tokens + block - 1) / block;
 }
 
-// The worker has room when nothing that it could run waits there, a sequence slot is free, and its cache
-// holds the prompt and a token beside what its running requests fill.
+// The worker has room when nothing that it could run waits there, a sequence slot is free, and its
+// cache holds the prompt and a token beside what its running requests fill.
 bool Router::HasRoom(const LiveRequest& request) const {
   if (port_ == nullptr) return false;
   if (running_ == 0) return true;  // what does not fit an empty worker never will: let it say so
@@ -78,7 +78,8 @@ bool Router::HasRoom(const LiveRequest& request) const {
 
 void Router::Start(const Live& request) {
   const uint64_t now = MonotonicNanoseconds();
-  if (running_ == paused_) last_progress_ns_ = now;  // it was idle: its next step is due from now on
+  if (running_ == paused_)
+    last_progress_ns_ = now;  // it was idle: its next step is due from now on
   request->state = LiveRequest::State::kRunning;
   request->started_ns = now;
   request->blocks = Blocks(request->prompt_tokens() + 1);
@@ -115,8 +116,8 @@ void Router::CancelAtWorker(const LiveRequest& request, uint32_t output_index) {
   port_->Send(shardline::Cancel{request.key, output_index, 0});
 }
 
-// Sets `paused` before it looks at the ring again: either this sees that the reader has drained it meanwhile, or the
-// reader sees `paused` after its last Take.
+// Sets `paused` before it looks at the ring again: either this sees that the reader has drained it
+// meanwhile, or the reader sees `paused` after its last Take.
 void Router::PauseIfFull(LiveRequest& request) {
   if (request.state != LiveRequest::State::kRunning || request.paused || !request.stream.full()) {
     return;

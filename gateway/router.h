@@ -1,9 +1,11 @@
-// The gateway's centre: takes validated requests in, lets them wait, hands them to the worker when its last
-// report shows room, and turns what the worker says into each request's events. Free of gRPC.
+// The gateway's centre: takes validated requests in, lets them wait, hands them to the worker when
+// its last report shows room, and turns what the worker says into each request's events. Free of
+// gRPC.
 //
-// One lock guards the queue and all live requests. While it is held, the router calls only leaves: the
-// worker port (which never blocks), metrics, and the streams' own locks. Readers are notified after it is
-// released. Messages to the worker are sent under it, so they leave in the order of what they mean.
+// One lock guards the queue and all live requests. While it is held, the router calls only leaves:
+// the worker port (which never blocks), metrics, and the streams' own locks. Readers are notified
+// after it is released. Messages to the worker are sent under it, so they leave in the order of
+// what they mean.
 #pragma once
 
 #include <atomic>
@@ -23,7 +25,8 @@
 
 namespace shardline {
 
-// Where the router's messages go. None of these may block; what a dead worker does not get is lost with it.
+// Where the router's messages go. None of these may block; what a dead worker does not get is lost
+// with it.
 class WorkerPort {
  public:
   virtual ~WorkerPort() = default;
@@ -45,8 +48,9 @@ class Router {
   Router(Options options, const Tokenizer* tokenizer, Metrics* metrics);
 
   // ---- calls
-  // Accepts a request: its `accepted` event (and `prompt` events for echo) are in its stream. Errors: Unavailable
-  // (draining, no worker), AlreadyExists (a live id), ResourceExhausted with a retry time.
+  // Accepts a request: its `accepted` event (and `prompt` events for echo) are in its stream.
+  // Errors: Unavailable (draining, no worker), AlreadyExists (a live id), ResourceExhausted with a
+  // retry time.
   absl::StatusOr<std::shared_ptr<LiveRequest>> Admit(Admission admission);
   // The reader has gone (client, deadline): nothing more is sent, the worker forgets the request.
   void Cancel(const std::shared_ptr<LiveRequest>& request, Outcome why);
@@ -67,9 +71,10 @@ class Router {
   void OnMessage(const StepReport& message);
 
   // ---- the gateway's life
-  void StartDraining();                            // new requests get Unavailable
+  void StartDraining();                                     // new requests get Unavailable
   void EndAll(v1::ErrorCode code, const std::string& why);  // terminal errors for everything live
-  // Ends waiting requests whose deadline is past and requests whose reader stands still. Called a few times a second.
+  // Ends waiting requests whose deadline is past and requests whose reader stands still. Called a
+  // few times a second.
   void Tick(uint64_t now_ns);
   size_t live_requests() const;
   // Since when the worker has finished no step although it has work; 0 while it has none.
@@ -80,7 +85,7 @@ class Router {
     bool draining = false;
     uint32_t queued = 0, running = 0;
     uint64_t queued_tokens = 0;
-    Ready ready;        // of the last worker that was
+    Ready ready;          // of the last worker that was
     StepReport report{};  // zero before the first
   };
   State state() const;

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "shared/base/clock.h"
 #include "gateway/prompt_events.h"
 #include "gateway/router.h"
 #include "gateway/router_turn.h"
+#include "shared/base/clock.h"
 
 namespace shardline {
 namespace {
@@ -68,8 +68,8 @@ void Router::OnMessage(const Tokens& message) {
   PushTokens(turn, request, message);
 }
 
-// A token is noted in the journal, then shown. The one that completes a stop string ends its output here, and
-// the worker is told.
+// A token is noted in the journal, then shown. The one that completes a stop string ends its output
+// here, and the worker is told.
 void Router::PushTokens(Turn& turn, const Live& request, const Tokens& message) {
   const uint32_t index = message.header.output_index;
   if (index >= request->outputs.size() || request->outputs[index].finished) return;

@@ -1,4 +1,5 @@
-// One turn in the router: its lock, and whose readers to wake once it is released. Private to router*.cc.
+// One turn in the router: its lock, and whose readers to wake once it is released. Private to
+// router*.cc.
 #pragma once
 
 #include "gateway/router.h"

@@ -54,7 +54,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Gateway& gateway) {
     server->metrics_ =
         WithPort(settings.metrics_listen, listeners.exposer->GetListeningPorts().at(0));
   } catch (const std::exception&) {
-    return FailedPrecondition("--metrics-listen ", settings.metrics_listen, ": cannot listen there");
+    return FailedPrecondition("--metrics-listen ", settings.metrics_listen,
+                              ": cannot listen there");
   }
 
   grpc::EnableDefaultHealthCheckService(true);

@@ -11,8 +11,8 @@ namespace shardline {
 
 class Server {
  public:
-  // Listens at once, with everything but liveness reported as not serving. `gateway` outlives the server.
-  // Errors: FailedPrecondition naming the flag whose address cannot be had.
+  // Listens at once, with everything but liveness reported as not serving. `gateway` outlives the
+  // server. Errors: FailedPrecondition naming the flag whose address cannot be had.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Gateway& gateway);
   ~Server();
 

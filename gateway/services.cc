@@ -1,5 +1,7 @@
 #include "gateway/services.h"
 
+#include <grpcpp/grpcpp.h>
+
 #include "gateway/rpc/generate_call.h"
 #include "gateway/rpc/status.h"
 #include "shardline/v1/control.grpc.pb.h"

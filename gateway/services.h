@@ -1,7 +1,7 @@
 // The two gRPC services: each method calls its handler in rpc/ and turns the status into gRPC's.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/service_type.h>
 
 #include <memory>
 

@@ -15,7 +15,8 @@
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
 ABSL_FLAG(std::string, model_name, "", "name that clients use; default: the file's or directory's");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051", "HOST:PORT for gRPC; port 0: a free one");
-ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9090", "HOST:PORT for /metrics; port 0: a free one");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9090",
+          "HOST:PORT for /metrics; port 0: a free one");
 ABSL_FLAG(std::string, device, "cpu", "cpu (cuda is not served by this build)");
 ABSL_FLAG(std::string, dtype, "auto", "auto, f32 or bf16: arithmetic, activations and KV cache");
 ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
@@ -34,20 +35,24 @@ ABSL_FLAG(std::string, trace_file, "", "not served by this build");
 ABSL_FLAG(bool, allow_request_templates, false, "requests may bring a chat template");
 ABSL_FLAG(double, stalled_reader_seconds, 30, "how long a full stream waits for its reader");
 ABSL_FLAG(double, drain_seconds, 30, "how long SIGTERM lets live requests go on");
-ABSL_FLAG(double, step_limit_seconds, 120, "a worker that finishes no step for so long is restarted");
-ABSL_FLAG(bool, vllm_metric_names, false, "also export the vllm:… gauges that inference gateways read");
-ABSL_FLAG(std::string, worker_program, "", "the worker; default: shardline-worker beside this program");
+ABSL_FLAG(double, step_limit_seconds, 120,
+          "a worker that finishes no step for so long is restarted");
+ABSL_FLAG(bool, vllm_metric_names, false,
+          "also export the vllm:… gauges that inference gateways read");
+ABSL_FLAG(std::string, worker_program, "",
+          "the worker; default: shardline-worker beside this program");
 
 namespace shardline {
 namespace {
 
 absl::Status NotServed(bool asked, std::string_view flag, std::string_view instead) {
-  return asked ? InvalidArgument(flag, " is not served by this build: ", instead) : absl::OkStatus();
+  return asked ? InvalidArgument(flag, " is not served by this build: ", instead)
+               : absl::OkStatus();
 }
 
 absl::Status CheckUnserved() {
-  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_tensor_parallel) != 1, "--tensor-parallel",
-                               "only 1 is"));
+  SL_RETURN_IF_ERROR(
+      NotServed(absl::GetFlag(FLAGS_tensor_parallel) != 1, "--tensor-parallel", "only 1 is"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_replicas) != 1, "--replicas", "only 1 is"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_kv_cache_dtype) != "auto", "--kv-cache-dtype",
                                "the cache is kept in --dtype"));
@@ -55,7 +60,8 @@ absl::Status CheckUnserved() {
   SL_RETURN_IF_ERROR(
       NotServed(!absl::GetFlag(FLAGS_trace_file).empty(), "--trace-file", "leave it out"));
   const std::string device = absl::GetFlag(FLAGS_device);
-  if (device != "cpu" && device != "cuda") return InvalidArgument("--device ", device, ": cpu or cuda");
+  if (device != "cpu" && device != "cuda")
+    return InvalidArgument("--device ", device, ": cpu or cuda");
   SL_RETURN_IF_ERROR(NotServed(device == "cuda", "--device cuda", "only cpu is"));
   const std::string dtype = absl::GetFlag(FLAGS_dtype);
   SL_RETURN_IF_ERROR(NotServed(dtype == "f16", "--dtype f16", "auto, f32 and bf16 are"));
@@ -95,7 +101,8 @@ absl::Status Check(const Settings& settings) {
   SL_RETURN_IF_ERROR(CheckAddress("--metrics-listen", settings.metrics_listen));
   SL_RETURN_IF_ERROR(CheckPositive("--max-sequences", settings.max_sequences, 65536));
   SL_RETURN_IF_ERROR(CheckPositive("--max-batch-tokens", settings.max_batch_tokens, 1u << 20));
-  SL_RETURN_IF_ERROR(CheckPositive("--max-queued-requests", settings.max_queued_requests, 1u << 24));
+  SL_RETURN_IF_ERROR(
+      CheckPositive("--max-queued-requests", settings.max_queued_requests, 1u << 24));
   SL_RETURN_IF_ERROR(CheckPositive("--max-queued-tokens", settings.max_queued_tokens, 1ull << 40));
   SL_RETURN_IF_ERROR(CheckSeconds("--stalled-reader-seconds", settings.stalled_reader_seconds));
   SL_RETURN_IF_ERROR(CheckSeconds("--drain-seconds", settings.drain_seconds));

@@ -1,6 +1,6 @@
 // One request's events on their way to its reader: a bounded ring. An event gets its number when it
-// enters; only the newest event, and only while nobody has been sent it, may still grow. The ring never
-// refuses an event: it says when it is full, and the router pauses the request at the worker.
+// enters; only the newest event, and only while nobody has been sent it, may still grow. The ring
+// never refuses an event: it says when it is full, and the router pauses the request at the worker.
 // Thread-safe; its lock is a leaf (nothing is called while it is held).
 #pragma once
 

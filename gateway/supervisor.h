@@ -1,6 +1,6 @@
-// Keeps one worker running: spawns it, waits for it to load, hands its messages to the router, notices its
-// end at once, and starts the next one. All of that is one thread, which lasts as long as the
-// gateway: a worker dies with the thread that spawned it.
+// Keeps one worker running: spawns it, waits for it to load, hands its messages to the router,
+// notices its end at once, and starts the next one. All of that is one thread, which lasts as long
+// as the gateway: a worker dies with the thread that spawned it.
 #pragma once
 
 #include <atomic>
@@ -34,14 +34,16 @@ class Supervisor {
   // Called from the supervisor's thread; must not block.
   struct Events {
     std::function<void(bool ready)> readiness;  // a worker serves, or none does
-    // No worker will serve any more; exit code 2 for a bad model or flag (the worker has said why), else 1.
+    // No worker will serve any more; exit code 2 for a bad model or flag (the worker has said why),
+    // else 1.
     std::function<void(int exit_code, std::string why)> gave_up;
   };
   Supervisor(Options options, Events events, Router* router, Metrics* metrics);
   ~Supervisor() { Stop(); }
 
   void Start();
-  // Lets the worker finish its step and exit, for a second at most, then kills it. Joins the thread.
+  // Lets the worker finish its step and exit, for a second at most, then kills it. Joins the
+  // thread.
   void Stop();
 
  private:

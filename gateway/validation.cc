@@ -30,8 +30,8 @@ std::string RangeText(const Parameter& parameter) {
 
 absl::Status CheckNumber(const Parameter& parameter, std::string_view path, double value) {
   if (!std::isfinite(value)) return FieldError(path, "must be a finite number");
-  const bool low = parameter.min.has_value() && (parameter.min_exclusive ? value <= *parameter.min
-                                                                         : value < *parameter.min);
+  const bool low = parameter.min.has_value() &&
+                   (parameter.min_exclusive ? value <= *parameter.min : value < *parameter.min);
   if (low || (parameter.max.has_value() && value > *parameter.max)) {
     return FieldError(path, value, " is out of range: it must be ", RangeText(parameter),
                       parameter.min == parameter.max ? Cat(" (", parameter.note, ")") : "");
@@ -108,7 +108,8 @@ absl::Status CheckLeaf(const Parameter& parameter, std::string_view path, const 
   return absl::OkStatus();
 }
 
-// Walks every field that is set. `row` is the path in the table, `path` the one for people, with indices.
+// Walks every field that is set. `row` is the path in the table, `path` the one for people, with
+// indices.
 absl::Status CheckMessage(const Message& message, const std::string& row, const std::string& path) {
   const Reflection* reflection = message.GetReflection();
   if (const auto& unknown = reflection->GetUnknownFields(message); !unknown.empty()) {
@@ -170,8 +171,8 @@ absl::StatusOr<uint32_t> ResolveLength(const v1::StoppingParams& stopping, uint3
   }
   const uint32_t longest = stopping.has_max_new_tokens() ? stopping.max_new_tokens() : room;
   if (stopping.min_new_tokens() > longest) {
-    return FieldError("stopping.min_new_tokens", stopping.min_new_tokens(),
-                      " is more than the ", longest, " tokens that the output may have");
+    return FieldError("stopping.min_new_tokens", stopping.min_new_tokens(), " is more than the ",
+                      longest, " tokens that the output may have");
   }
   return longest;
 }

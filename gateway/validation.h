@@ -1,5 +1,5 @@
-// From a GenerateRequest to what the worker is asked to do. CheckFields looks at the request alone (the
-// capability table), Resolve at the request beside the model. Free of gRPC.
+// From a GenerateRequest to what the worker is asked to do. CheckFields looks at the request alone
+// (the capability table), Resolve at the request beside the model. Free of gRPC.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,10 @@ struct ModelFacts {
 absl::Status CheckIds(std::string_view field, const google::protobuf::RepeatedField<uint32_t>& ids,
                       uint32_t vocabulary_size);
 
-// The worker's message for `request` with its tokenised prompt (moved in, cut to truncate_prompt_tokens);
-// key, deadline and seed where unset are the caller's to fill. Errors: FieldError. `prompt_field`
-// is the oneof's member that the prompt came from, blamed where the prompt is empty or too long.
+// The worker's message for `request` with its tokenised prompt (moved in, cut to
+// truncate_prompt_tokens); key, deadline and seed where unset are the caller's to fill. Errors:
+// FieldError. `prompt_field` is the oneof's member that the prompt came from, blamed where the
+// prompt is empty or too long.
 absl::StatusOr<Submit> Resolve(const v1::GenerateRequest& request, std::vector<uint32_t> prompt,
                                std::string_view prompt_field, const ModelFacts& model);
 

@@ -12,7 +12,8 @@ void WorkerLink::Enqueue(const T& message) {
   std::lock_guard lock(mutex_);
   if (waiting_.empty()) {
     const absl::Status sent = channel_->Send(message, nanoseconds(0));
-    // Another error means that the worker is gone: its end is noticed elsewhere, the message dies with it.
+    // Another error means that the worker is gone: its end is noticed elsewhere, the message dies
+    // with it.
     if (!absl::IsDeadlineExceeded(sent)) return;
   }
   waiting_.push_back(message);
@@ -23,9 +24,9 @@ void WorkerLink::Enqueue(const T& message) {
 bool WorkerLink::Flush() {
   std::lock_guard lock(mutex_);
   while (!waiting_.empty()) {
-    const absl::Status sent = std::visit(
-        [this](const auto& message) { return channel_->Send(message, nanoseconds(0)); },
-        waiting_.front());
+    const absl::Status sent =
+        std::visit([this](const auto& message) { return channel_->Send(message, nanoseconds(0)); },
+                   waiting_.front());
     if (absl::IsDeadlineExceeded(sent)) return false;
     waiting_.pop_front();
   }

@@ -1,5 +1,5 @@
-// The gateway's end of one worker's channel: sends the router's messages without ever blocking it, and hands
-// what the worker says to whoever runs Receive (the supervisor's thread).
+// The gateway's end of one worker's channel: sends the router's messages without ever blocking it,
+// and hands what the worker says to whoever runs Receive (the supervisor's thread).
 #pragma once
 
 #include <atomic>
@@ -21,15 +21,16 @@ class WorkerLink : public WorkerPort {
 
   Channel& channel() { return *channel_; }
 
-  // What finds no room in the ring waits here, in order, for the next Flush. A worker that lets more than
-  // kMaxWaiting messages wait does not read: the channel is closed.
+  // What finds no room in the ring waits here, in order, for the next Flush. A worker that lets
+  // more than kMaxWaiting messages wait does not read: the channel is closed.
   static constexpr size_t kMaxWaiting = 65536;
   void Send(const Submit& message) override { Enqueue(message); }
   void Send(const Cancel& message) override { Enqueue(message); }
   void Send(const Pause& message) override { Enqueue(message); }
   void Send(const Resume& message) override { Enqueue(message); }
 
-  // Channel::Receive, having sent what waits. While something waits it looks again every few milliseconds.
+  // Channel::Receive, having sent what waits. While something waits it looks again every few
+  // milliseconds.
   absl::StatusOr<std::optional<Received>> Receive(std::chrono::nanoseconds timeout);
 
  private:

@@ -18,9 +18,7 @@ absl::Status AdmissionQueue::Push(RequestKey key, int32_t priority, uint64_t pro
   return absl::OkStatus();
 }
 
-RequestKey AdmissionQueue::Front() const {
-  return order_.empty() ? 0 : order_.begin()->second.key;
-}
+RequestKey AdmissionQueue::Front() const { return order_.empty() ? 0 : order_.begin()->second.key; }
 
 bool AdmissionQueue::Remove(RequestKey key) {
   const auto place = places_.find(key);

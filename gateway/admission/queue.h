@@ -1,5 +1,6 @@
-// The waiting queue: requests that no worker has yet, bounded by their number and by their prompt tokens.
-// Out comes the highest priority, then the one that came first. Not thread-safe; the router's lock guards it.
+// The waiting queue: requests that no worker has yet, bounded by their number and by their prompt
+// tokens. Out comes the highest priority, then the one that came first. Not thread-safe; the
+// router's lock guards it.
 #pragma once
 
 #include <cstddef>

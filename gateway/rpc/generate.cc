@@ -1,4 +1,5 @@
-// Generate's way to `accepted`, top to bottom. What follows is the router's; calls/generate_call.cc writes it out.
+// Generate's way to `accepted`, top to bottom. What follows is the router's; calls/generate_call.cc
+// writes it out.
 #include <sys/random.h>
 
 #include "gateway/field_error.h"

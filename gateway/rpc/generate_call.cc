@@ -104,9 +104,9 @@ class RefusedCall : public grpc::ServerWriteReactor<v1::GenerateEvent> {
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(
-    const Gateway& gateway, grpc::CallbackServerContext* context,
-    const v1::GenerateRequest& request) {
+grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(const Gateway& gateway,
+                                                               grpc::CallbackServerContext* context,
+                                                               const v1::GenerateRequest& request) {
   auto live = StartGenerate(gateway, request, DeadlineNs(context->deadline()));
   if (!live.ok()) return new RefusedCall(ToGrpc(live.status()));
   const auto call = std::make_shared<GenerateCall>(gateway.router, context);

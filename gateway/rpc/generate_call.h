@@ -1,5 +1,5 @@
-// One Generate call on the wire: writes a live request's events as fast as the client takes them, and tells the
-// router when the client has gone. gRPC owns it until OnDone.
+// One Generate call on the wire: writes a live request's events as fast as the client takes them,
+// and tells the router when the client has gone. gRPC owns it until OnDone.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -12,8 +12,8 @@
 namespace shardline {
 
 // Starts the call and returns its reactor.
-grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(
-    const Gateway& gateway, grpc::CallbackServerContext* context,
-    const v1::GenerateRequest& request);
+grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(const Gateway& gateway,
+                                                               grpc::CallbackServerContext* context,
+                                                               const v1::GenerateRequest& request);
 
 }  // namespace shardline

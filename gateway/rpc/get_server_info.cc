@@ -1,4 +1,5 @@
-// GetServerInfo: version, build, and the accepted range of every parameter, from the capability table.
+// GetServerInfo: version, build, and the accepted range of every parameter, from the capability
+// table.
 #include "gateway/capabilities.h"
 #include "gateway/rpc/handlers.h"
 

@@ -1,5 +1,5 @@
-// The unary calls, one file each, and what they share. Free of gRPC: services.cc turns their statuses into
-// gRPC's.
+// The unary calls, one file each, and what they share. Free of gRPC: services.cc turns their
+// statuses into gRPC's.
 #pragma once
 
 #include <memory>
@@ -28,7 +28,8 @@ struct Gateway {
 // An empty name means the served model. Errors: NotFound.
 absl::Status CheckModel(const Gateway& gateway, const std::string& model);
 
-// Generate up to `accepted`: checks, renders, tokenises and admits. `deadline_ns`: CLOCK_MONOTONIC, 0: none.
+// Generate up to `accepted`: checks, renders, tokenises and admits. `deadline_ns`: CLOCK_MONOTONIC,
+// 0: none.
 absl::StatusOr<std::shared_ptr<LiveRequest>> StartGenerate(const Gateway& gateway,
                                                            const v1::GenerateRequest& request,
                                                            uint64_t deadline_ns);

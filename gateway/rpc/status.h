@@ -1,5 +1,5 @@
-// absl::Status → grpc::Status, with google.rpc details: BadRequest for the field at fault, RetryInfo for what may
-// be tried again.
+// absl::Status → grpc::Status, with google.rpc details: BadRequest for the field at fault,
+// RetryInfo for what may be tried again.
 #pragma once
 
 #include <grpcpp/support/status.h>

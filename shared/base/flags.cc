@@ -25,8 +25,8 @@ std::string WithUnderscores(std::string argument) {
   if (argument.empty() || argument[0] != '-' || begin == std::string::npos || begin > 2) {
     return argument;
   }
-  const auto end = argument.begin() + static_cast<long>(std::min(argument.find('='),
-                                                                 argument.size()));
+  const auto end =
+      argument.begin() + static_cast<long>(std::min(argument.find('='), argument.size()));
   std::replace(argument.begin() + static_cast<long>(begin), end, '-', '_');
   return argument;
 }

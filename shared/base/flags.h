@@ -9,13 +9,15 @@
 
 namespace shardline {
 
-// Parses the flags and returns the positional arguments (without the program's name). A bad flag ends the
-// program: one line on standard error, exit code 2; --help and --version print and end it with 0.
+// Parses the flags and returns the positional arguments (without the program's name). A bad flag
+// ends the program: one line on standard error, exit code 2; --help and --version print and end it
+// with 0.
 std::vector<std::string> ParseFlags(int argc, char** argv);
 
-// The arguments as Abseil takes them: '-' in flag names becomes '_', --flagfile=PATH (or "--flagfile PATH") is
-// replaced by the file's lines (empty ones and those that begin with '#' are skipped). Nothing is changed
-// after "--". Errors: InvalidArgument naming the file; files may nest eight deep.
+// The arguments as Abseil takes them: '-' in flag names becomes '_', --flagfile=PATH (or
+// "--flagfile PATH") is replaced by the file's lines (empty ones and those that begin with '#' are
+// skipped). Nothing is changed after "--". Errors: InvalidArgument naming the file; files may nest
+// eight deep.
 absl::StatusOr<std::vector<std::string>> FlagArguments(const std::vector<std::string>& arguments);
 
 }  // namespace shardline

@@ -6,7 +6,8 @@
 
 namespace shardline {
 
-// Fills what the worker knows: family, dtype, arithmetic, quantisation, context, vocabulary, invariance.
+// Fills what the worker knows: family, dtype, arithmetic, quantisation, context, vocabulary,
+// invariance.
 void FillModel(const Ready& ready, v1::Model* model);
 
 // A worker group's state as of its last report.

@@ -15,8 +15,9 @@ struct SamplingDefaults {
   std::optional<uint32_t> top_k;
 };
 
-// A value is the request's, else the model's, else the contract's (temperature 1, filters and penalties
-// off, repeat_last_n 64; -1 where the penalty is the model's alone). An unset seed stays 0.
+// A value is the request's, else the model's, else the contract's (temperature 1, filters and
+// penalties off, repeat_last_n 64; -1 where the penalty is the model's alone). An unset seed stays
+// 0.
 FlatSampling ToFlat(const v1::SamplingParams& params, const SamplingDefaults& defaults);
 
 }  // namespace shardline
