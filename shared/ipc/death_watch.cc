@@ -34,9 +34,9 @@ void DeathWatch::Run(std::promise<bool> taken) {
   // Attached only once the sign is there: from here on the peer waits for its end.
   const bool ours = sign.held() && own.state.compare_exchange_strong(
                                        absent, static_cast<uint32_t>(SideState::kAttached));
+  if (ours) FutexWakeAll(own.state);
   taken.set_value(ours);
   if (!ours) return;
-  FutexWakeAll(own.state);
   const PeerEnd end = Watch();
   if (end != PeerEnd::kAlive) on_end_(end);
   // The sign stays up, so that the peer sees this side alive until it closes.

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "shared/base/process.h"
@@ -51,23 +52,30 @@ struct Pair {
   }
 };
 
+void ReportPercentiles(benchmark::State& state, std::vector<double>& microseconds) {
+  std::sort(microseconds.begin(), microseconds.end());
+  state.counters["p50_us"] = microseconds[microseconds.size() / 2];
+  state.counters["p99_us"] = microseconds[microseconds.size() * 99 / 100];
+}
+
+// Argument: microseconds of rest between round trips, so that the cores too go to sleep.
 void RoundTrips(benchmark::State& state, std::chrono::nanoseconds spin) {
   Pair pair(spin);
   if (!pair.channel || !pair.RoundTrip()) return state.SkipWithError("no peer");
-  std::vector<double> one_way;  // microseconds
+  const auto rest = std::chrono::microseconds(state.range(0));
+  std::vector<double> one_way;
   for (auto _ : state) {
+    if (rest > 0us) std::this_thread::sleep_for(rest);
     const auto start = Clock::now();
     if (!pair.RoundTrip()) return state.SkipWithError("the round trip failed");
     one_way.push_back(SecondsSince(start) * 1e6 / 2);
   }
-  std::sort(one_way.begin(), one_way.end());
-  state.counters["p50_us"] = one_way[one_way.size() / 2];
-  state.counters["p99_us"] = one_way[one_way.size() * 99 / 100];
+  ReportPercentiles(state, one_way);
 }
 void Asleep(benchmark::State& state) { RoundTrips(state, 0ns); }
 void Awake(benchmark::State& state) { RoundTrips(state, 5ms); }
-BENCHMARK(Asleep)->Iterations(20000)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(Awake)->Iterations(100000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(Asleep)->Arg(0)->Arg(200)->Iterations(10000)->UseRealTime();
+BENCHMARK(Awake)->Arg(0)->Iterations(100000)->UseRealTime();
 
 // Records one way, one answer at the end of each burst.
 void Throughput(benchmark::State& state) {
@@ -90,6 +98,7 @@ BENCHMARK(Throughput)->Arg(128)->Arg(4096)->Arg(65536)->Arg(1 << 20)->UseRealTim
 
 // From the signal to the moment a waiting receiver is told.
 void DeathNoticed(benchmark::State& state) {
+  std::vector<double> noticed;
   for (auto _ : state) {
     Pair pair(ChannelOptions().spin);
     if (!pair.channel || !pair.RoundTrip()) return state.SkipWithError("no peer");
@@ -97,7 +106,9 @@ void DeathNoticed(benchmark::State& state) {
     pair.peer.Signal(SIGKILL);
     benchmark::DoNotOptimize(pair.channel->Receive(10s));
     state.SetIterationTime(SecondsSince(start));
+    noticed.push_back(SecondsSince(start) * 1e6);
   }
+  ReportPercentiles(state, noticed);
 }
 BENCHMARK(DeathNoticed)->Iterations(50)->Unit(benchmark::kMicrosecond)->UseManualTime();
 
