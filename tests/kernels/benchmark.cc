@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -211,6 +212,126 @@ void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, i
   state.counters["GFLOP/s"] = 4 * pairs * kHeads * kHeadDim * kLayers / Median(ours) / 1e9;
 }
 
+// All products and operations of one step of a 30-layer model (the default one's shapes): `rows`
+// sequences decode one token each at `context` positions. Beside it a read of all weights.
+class Step {
+ public:
+  Step(const Ops& ops, DType type, int64_t rows, int64_t context)
+      : ops_(ops),
+        type_(type),
+        rows_(rows),
+        qkv_(ops, type, 960, 576, Bytes(960, 576)),
+        o_(ops, type, 576, 576, Bytes(576, 576)),
+        gate_up_(ops, type, 3072, 576, Bytes(3072, 576)),
+        down_(ops, type, 576, 1536, Bytes(576, 1536)),
+        head_(ops, type, 49152, 576, 0),
+        x_(type, {rows, 576}),
+        normal_(x_),
+        wide_(type, {rows, 3072}),
+        inner_(type, {rows, 1536}),
+        mixed_(x_),
+        logits_(DType::kF32, {rows, 49152}),
+        weight_(DType::kF32, {576}),
+        angles_(DType::kF32, {rows, 32}) {
+    x_.Random(3), weight_.Random(4), angles_.Random(5, 0.5f);
+    const int64_t blocks = rows * ((context + 31) / 32);
+    const int64_t elements = blocks * 3 * 32 * 64;
+    testing::Tensor some(type, {elements});
+    some.Random(6);
+    cache_ = std::make_unique<Memory>(some.view().bytes() * 2 * kLayers);
+    for (int64_t i = 0; i < 2 * kLayers; ++i) {
+      std::memcpy(static_cast<char*>(cache_->data()) + i * some.view().bytes(), some.view().data,
+                  some.view().bytes());
+    }
+    for (int64_t i = 0; i < kLayers; ++i) {
+      char* at = static_cast<char*>(cache_->data()) + 2 * i * some.view().bytes();
+      pages_.push_back(
+          {.k = View::Contiguous(at, type, {blocks, 3, 32, 64}),
+           .v = View::Contiguous(at + some.view().bytes(), type, {blocks, 3, 32, 64})});
+    }
+    for (int64_t i = 0; i < blocks; ++i) table_.push_back(static_cast<int32_t>(i));
+    for (int64_t r = 0; r < rows; ++r) {
+      list_.push_back({.first_token = static_cast<int32_t>(r),
+                       .token_count = 1,
+                       .first_position = static_cast<int32_t>(context - 1),
+                       .blocks = table_.data() + r * (blocks / rows)});
+      slots_.push_back((r + 1) * (blocks / rows) * 32 - 1);
+    }
+  }
+
+  void Run(const OpContext& context) {
+    const View slots = View::Contiguous(slots_.data(), DType::kI64, {rows_});
+    for (int64_t layer = 0; layer < kLayers; ++layer) {
+      const auto i = static_cast<size_t>(layer);
+      ops_.rms_norm(context, x_, weight_, 1e-5f, normal_);
+      const View qkv = wide_.view().Columns(0, 960);
+      ops_.matmul(context, normal_, qkv_.packed[i], nullptr, qkv);
+      const View q = qkv.Columns(0, 576).SplitColumns(9, 64),
+                 k = qkv.Columns(576, 192).SplitColumns(3, 64);
+      const View v = qkv.Columns(768, 192).SplitColumns(3, 64);
+      ops_.rope(context, q, angles_, angles_, RopeStyle::kHalf);
+      ops_.rope(context, k, angles_, angles_, RopeStyle::kHalf);
+      ops_.kv_write(context, k, v, slots, pages_[i]);
+      ops_.attention(context, {.q = q,
+                               .out = mixed_.view().SplitColumns(9, 64),
+                               .pages = pages_[i],
+                               .rows = list_.data(),
+                               .row_count = static_cast<int32_t>(rows_),
+                               .scale = 0.125f});
+      ops_.matmul(context, mixed_, o_.packed[i], nullptr, normal_);
+      ops_.add(context, x_, normal_);
+      ops_.rms_norm(context, x_, weight_, 1e-5f, normal_);
+      ops_.matmul(context, normal_, gate_up_.packed[i], nullptr, wide_);
+      ops_.gated(context, Activation::kSilu, wide_.view().Columns(0, 1536),
+                 wide_.view().Columns(1536, 1536), inner_);
+      ops_.matmul(context, inner_, down_.packed[i], nullptr, normal_);
+      ops_.add(context, x_, normal_);
+    }
+    ops_.rms_norm(context, x_, weight_, 1e-5f, normal_);
+    ops_.matmul(context, normal_, head_.packed[0], nullptr, logits_);
+  }
+
+  size_t ReadWeights(ThreadPool& pool) const {
+    size_t bytes = 0;
+    for (const Matrices* w : {&qkv_, &o_, &gate_up_, &down_, &head_}) {
+      Read(pool, w->memory.data(), w->each * w->count);
+      bytes += w->each * w->count;
+    }
+    return bytes;
+  }
+
+ private:
+  static constexpr int64_t kLayers = 30;
+  size_t Bytes(int64_t n, int64_t k) const { return kLayers * ops_.packed_bytes(type_, n, k); }
+
+  const Ops& ops_;
+  DType type_;
+  int64_t rows_;
+  Matrices qkv_, o_, gate_up_, down_, head_;
+  testing::Tensor x_, normal_, wide_, inner_, mixed_, logits_, weight_, angles_;
+  std::unique_ptr<Memory> cache_;
+  std::vector<KvPages> pages_;
+  std::vector<int32_t> table_;
+  std::vector<AttentionRow> list_;
+  std::vector<int64_t> slots_;
+};
+
+void RunStep(benchmark::State& state, const Ops& ops, DType type, int64_t rows, int64_t context) {
+  Step step(ops, type, rows, context);
+  testing::Machine machine(kThreads, size_t{64} << 20);
+  ThreadPool pool(kThreads);
+  std::vector<double> ours, reads;
+  size_t bytes = 0;
+  for (auto _ : state) {
+    reads.push_back(Seconds([&] { bytes = step.ReadWeights(pool); }));
+    ours.push_back(Seconds([&] { step.Run(machine); }));
+    state.SetIterationTime(ours.back());
+  }
+  state.counters["GB/s"] = static_cast<double>(bytes) / Median(ours) / 1e9;
+  state.counters["%probe"] = 100 * Median(reads) / Median(ours);
+  state.counters["tokens/s"] = static_cast<double>(rows) / Median(ours);
+}
+
 void Register() {
   const auto add = [](const std::string& name, int iterations, auto body) {
     benchmark::RegisterBenchmark(name.c_str(), body)
@@ -242,6 +363,13 @@ void Register() {
                 Prefill(s, *ops, type, m, n, k);
               });
         }
+      }
+      for (const auto& [rows, context] :
+           {std::pair<int64_t, int64_t>{1, 128}, {1, 2048}, {8, 128}, {32, 128}}) {
+        add("step/rows" + std::to_string(rows) + "/context" + std::to_string(context) + end, 9,
+            [ops, type, rows = rows, context = context](benchmark::State& s) {
+              RunStep(s, *ops, type, rows, context);
+            });
       }
       for (const auto& [rows, context, tokens] : {std::array<int64_t, 3>{1, 512, 1},
                                                   {1, 4096, 1},

@@ -92,12 +92,7 @@ void PackQueries(const AttentionArgs& args, const AttentionItem& item, const Sha
     const int64_t count = Least<int64_t>(kTileRows, s.rows - first);
     const T* rows[kTileRows];
     for (int64_t r = 0; r < count; ++r) rows[r] = QueryRow<T>(args, item, s, first + r);
-    if (pairs) {
-      PackPanelPairs(reinterpret_cast<const Bf16* const*>(rows), count, s.head_dim,
-                     out + first * s.depth / 2);
-    } else {
-      PackPanelF32(rows, count, s.head_dim, out + first * s.depth);
-    }
+    PackPanel(rows, count, s.head_dim, pairs, out + first * (pairs ? s.depth / 2 : s.depth));
   }
 }
 
@@ -121,7 +116,7 @@ void PackKeys(const AttentionArgs& args, const AttentionItem& item, const Shape&
       if (first + j + kAhead < s.count) Prefetch(ahead.Next(), s.head_dim);
     }
     if constexpr (sizeof(T) == 2) {
-      PackPanelPairs(rows, 16, s.head_dim, out + first * s.depth / 2);
+      PackPanel(rows, 16, s.head_dim, true, out + first * s.depth / 2);
     } else {
       Interleave(rows, 16, s.head_dim, out + first * s.head_dim);
     }

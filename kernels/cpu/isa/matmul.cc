@@ -84,18 +84,15 @@ void Multiply(const MatmulCall& call, int64_t first_panel, int64_t end_panel, in
 void PackPanels(const View& x, PanelForm form, int64_t first_panel, int64_t end_panel,
                 void* panels) {
   const int64_t k = x.shape[1], depth = PaddedDepth(k);
+  const bool pairs = form == PanelForm::kPairs;
+  auto* out = static_cast<float*>(panels);
   for (int64_t panel = first_panel; panel < end_panel; ++panel) {
     const int64_t first = panel * kTileRows;
     const int64_t count = Least<int64_t>(kTileRows, x.shape[0] - first);
     SL_FOR_FLOAT_TYPE(x.type, T, {
       const T* rows[kTileRows];
       for (int64_t r = 0; r < count; ++r) rows[r] = RowOf<T>(x, first + r);
-      if (form == PanelForm::kF32) {
-        PackPanelF32(rows, count, k, static_cast<float*>(panels) + first * depth);
-      } else {  // bf16, two to a 32-bit word
-        PackPanelPairs(reinterpret_cast<const Bf16* const*>(rows), count, k,
-                       static_cast<float*>(panels) + first * depth / 2);
-      }
+      PackPanel(rows, count, k, pairs, out + first * (pairs ? depth / 2 : depth));
     });
   }
 }

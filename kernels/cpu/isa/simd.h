@@ -18,6 +18,11 @@ struct Bf16 {
   uint16_t bits;
 };
 
+// Two neighbours, moved as one 32-bit lane.
+struct Bf16Pair {
+  Bf16 first, second;
+};
+
 SL_INLINE float ToFloat(float x) { return x; }
 SL_INLINE float ToFloat(Bf16 x) { return __builtin_bit_cast(float, uint32_t{x.bits} << 16); }
 
@@ -65,6 +70,9 @@ SL_INLINE __mmask16 FirstLanes(int64_t n) { return static_cast<__mmask16>((1u <<
 SL_INLINE F32x16 LoadN(const float* p, int64_t n) {
   return _mm512_maskz_loadu_ps(FirstLanes(n), p);
 }
+SL_INLINE F32x16 LoadN(const Bf16Pair* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(FirstLanes(n), p);
+}
 SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(FirstLanes(n), p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
@@ -92,11 +100,17 @@ SL_INLINE void Store(float* p, F32x16 x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
-SL_INLINE F32x16 LoadN(const float* p, int64_t n) {
+SL_INLINE F32x16 LoadLanes(const void* p, int64_t n) {
   alignas(32) float all[16] = {};
-  if (n == 16) return Load(p);
-  for (int64_t i = 0; i < n; ++i) all[i] = p[i];
+  __builtin_memcpy(all, p, static_cast<uint64_t>(n) * 4);
   return Load(all);
+}
+SL_INLINE F32x16 LoadN(const float* p, int64_t n) { return n == 16 ? Load(p) : LoadLanes(p, n); }
+SL_INLINE F32x16 LoadN(const Bf16Pair* p, int64_t n) {
+  if (n < 16) return LoadLanes(p, n);
+  const auto* lanes = reinterpret_cast<const __m256i_u*>(p);
+  return {_mm256_castsi256_ps(_mm256_loadu_si256(lanes)),
+          _mm256_castsi256_ps(_mm256_loadu_si256(lanes + 1))};
 }
 SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
   alignas(32) uint16_t all[16] = {};
@@ -149,11 +163,13 @@ SL_INLINE F32x16 Load(const float* p) {
   return out;
 }
 SL_INLINE void Store(float* p, const F32x16& a) { __builtin_memcpy(p, a.lane, 64); }
-SL_INLINE F32x16 LoadN(const float* p, int64_t n) {
+SL_INLINE F32x16 LoadLanes(const void* p, int64_t n) {
   F32x16 out = Zero();
   __builtin_memcpy(out.lane, p, static_cast<uint64_t>(n) * 4);
   return out;
 }
+SL_INLINE F32x16 LoadN(const float* p, int64_t n) { return LoadLanes(p, n); }
+SL_INLINE F32x16 LoadN(const Bf16Pair* p, int64_t n) { return LoadLanes(p, n); }
 SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
   F32x16 out = Zero();
   for (int64_t i = 0; i < n; ++i) out.lane[i] = ToFloat(p[i]);

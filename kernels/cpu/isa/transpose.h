@@ -90,7 +90,8 @@ SL_INLINE void Transpose(F32x16 (&row)[16]) {
 
 #endif
 
-// out[i * count + r] = rows[r][i] for i < length, as f32. count <= 16 rows of f32 or bf16.
+// out[i * count + r] = rows[r][i] for i < length. count <= 16 rows of f32, of bf16 (widened to
+// f32), or of pairs of bf16 (kept).
 template <typename T>
 void Interleave(const T* const* rows, int64_t count, int64_t length, float* out) {
   for (int64_t first = 0; first < length; first += 16) {
@@ -112,20 +113,24 @@ void Interleave(const T* const* rows, int64_t count, int64_t length, float* out)
   }
 }
 
-// A panel [depth][count] f32 of rows of k values; depth is k rounded up to even, the rest zero.
+// A panel of rows of k values: [depth][count] f32, or [depth / 2][count][2] bf16 if `pairs` (then T
+// is bf16). depth is k rounded up to even; what stands beyond k is zero.
 template <typename T>
-void PackPanelF32(const T* const* rows, int64_t count, int64_t k, float* out) {
+void PackPanel(const T* const* rows, int64_t count, int64_t k, bool pairs, float* out) {
+  if constexpr (sizeof(T) == 2) {
+    if (pairs) {
+      const Bf16Pair* words[16] = {};
+      for (int64_t r = 0; r < count; ++r) words[r] = reinterpret_cast<const Bf16Pair*>(rows[r]);
+      Interleave(words, count, k / 2, out);
+      for (int64_t r = 0; r < count && k % 2 != 0; ++r) {
+        const uint32_t last = rows[r][k - 1].bits;
+        __builtin_memcpy(out + k / 2 * count + r, &last, 4);
+      }
+      return;
+    }
+  }
   Interleave(rows, count, k, out);
   for (int64_t r = 0; r < count && k % 2 != 0; ++r) out[k * count + r] = 0.0f;
-}
-
-// A panel [depth / 2][count][2] bf16. The pairs move as if they were f32.
-SL_INLINE void PackPanelPairs(const Bf16* const* rows, int64_t count, int64_t k, float* out) {
-  Interleave(reinterpret_cast<const float* const*>(rows), count, k / 2, out);
-  for (int64_t r = 0; r < count && k % 2 != 0; ++r) {
-    const uint32_t last = rows[r][k - 1].bits;
-    __builtin_memcpy(out + k / 2 * count + r, &last, 4);
-  }
 }
 
 }  // namespace shardline::SHARDLINE_ISA
