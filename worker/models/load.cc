@@ -6,14 +6,14 @@
 namespace shardline {
 namespace {
 
-// auto: bf16 where the processor multiplies bf16 and the file holds no more than that precision
-// (bf16, f16 or quantised weights); f32 otherwise. A file of f32 weights keeps its precision unless
-// asked.
+// auto: bf16 where the file holds no more precision than that is worth (bf16, f16 or quantised
+// weights) and the processor has vectors to widen or multiply it with: half the bytes to read for
+// every token. f32 otherwise: a file of f32 weights keeps its precision unless asked.
 absl::StatusOr<DType> ChooseType(const ModelOptions& options, const Checkpoint& checkpoint) {
   if (options.dtype == "f32") return DType::kF32;
   if (options.dtype == "bf16") return DType::kBF16;
   if (options.dtype == "auto") {
-    const bool fast = options.ops->instruction_set == "avx512_bf16";
+    const bool fast = options.ops->instruction_set.starts_with("avx");
     return fast && checkpoint.main_type() != StoredType::kF32 ? DType::kBF16 : DType::kF32;
   }
   return InvalidArgument("--dtype=", options.dtype, " is not served; use auto, f32 or bf16");
