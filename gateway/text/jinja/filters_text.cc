@@ -246,7 +246,7 @@ Value ToJsonText(CallFrame& call) {
   JsonStyle style;
   style.ascii = Flag(call, 1);
   if (call.given(2)) {
-    style.item_separator = std::string(",");
+    style.item_separator.assign(1, ',');
     if (call[2].is_string()) {
       style.indent = std::string(call[2].text());
     } else {

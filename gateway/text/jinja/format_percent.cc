@@ -271,7 +271,7 @@ class PercentFormatter {
     std::string digits = FormatDouble(ToDouble(value), c.type, precision, c.alternate);
     std::string prefix = c.plus ? "+" : c.space ? " " : "";
     if (digits[0] == '-') {
-      prefix = "-";
+      prefix.assign(1, '-');
       digits.erase(0, 1);
     }
     EmitNumber(c, prefix, digits);

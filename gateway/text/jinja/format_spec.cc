@@ -63,7 +63,7 @@ Spec ParseSpec(std::string_view text, const Value& value) {
   skip('z');
   spec.alternate = skip('#');
   if (!fill_given && skip('0')) {
-    spec.fill = "0";
+    spec.fill.assign(1, '0');
     if (spec.align == '\0' && value.is_number()) spec.align = '=';
   }
   spec.width = ParseNumber(text, &at);

@@ -74,7 +74,7 @@ TEST(Marks, OperationsThatKeepBytesKeepTheirMarks) {
   EXPECT_EQ(Of("('<' + c + '>')|e"), "&lt;[ a,B c ]&gt;");
   EXPECT_EQ(Of("c|trim|indent(2, true)"), "  [a,B c]");
   EXPECT_EQ(Of("c|trim|center(9) ~ '|'"), "  [a,B c]  |");
-  EXPECT_EQ(Of("'%s' % c|trim * 2"), "[ a,B c a,B c ]");
+  EXPECT_EQ(Of("'%s' % c|trim * 2"), "[a,B ca,B c]");
   EXPECT_EQ(Of("(c|trim)|list|last"), "[c]");
   EXPECT_EQ(Of("[c]|map('trim')|first"), "[a,B c]");
   EXPECT_EQ(Of("c|trim|title"), "[A,b C]");
