@@ -21,6 +21,11 @@ void WorkerLink::Enqueue(const T& message) {
   if (waiting_.size() > kMaxWaiting) channel_->Close();
 }
 
+void WorkerLink::Send(const Submit& message) { Enqueue(message); }
+void WorkerLink::Send(const shardline::Cancel& message) { Enqueue(message); }
+void WorkerLink::Send(const Pause& message) { Enqueue(message); }
+void WorkerLink::Send(const Resume& message) { Enqueue(message); }
+
 bool WorkerLink::Flush() {
   std::lock_guard lock(mutex_);
   while (!waiting_.empty()) {

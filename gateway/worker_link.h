@@ -24,10 +24,10 @@ class WorkerLink : public WorkerPort {
   // What finds no room in the ring waits here, in order, for the next Flush. A worker that lets
   // more than kMaxWaiting messages wait does not read: the channel is closed.
   static constexpr size_t kMaxWaiting = 65536;
-  void Send(const Submit& message) override { Enqueue(message); }
-  void Send(const Cancel& message) override { Enqueue(message); }
-  void Send(const Pause& message) override { Enqueue(message); }
-  void Send(const Resume& message) override { Enqueue(message); }
+  void Send(const Submit& message) override;
+  void Send(const Cancel& message) override;
+  void Send(const Pause& message) override;
+  void Send(const Resume& message) override;
 
   // Channel::Receive, having sent what waits. While something waits it looks again every few
   // milliseconds.

@@ -1,0 +1,209 @@
+// The supervisor with real child processes that only pretend to have a model.
+#include "gateway/supervisor.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <condition_variable>
+
+#include "shared/base/clock.h"
+#include "tests/gateway/fake_tokenizer.h"
+
+namespace shardline {
+namespace {
+
+using std::chrono::seconds;
+
+class SupervisorTest : public testing::Test {
+ protected:
+  // `modes`: of the first worker, the second, …; the last one holds for the rest.
+  void Start(std::vector<std::string> modes, double step_limit_seconds = 60) {
+    router = std::make_unique<Router>(Router::Options{.eos_ids = {FakeTokenizer::kEos}}, &tokenizer,
+                                      &metrics);
+    Supervisor::Options options;
+    options.program = FAKE_WORKER;
+    options.arguments = [modes](uint64_t epoch) {
+      const size_t at = std::min<size_t>(epoch, modes.size()) - 1;
+      return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
+    };
+    options.step_limit_seconds = step_limit_seconds;
+    options.first_backoff_seconds = 0.01;
+    supervisor = std::make_unique<Supervisor>(
+        options,
+        Supervisor::Events{.readiness = [this](bool ready) { Change([&] { is_ready = ready; }); },
+                           .gave_up =
+                               [this](int code, std::string why) {
+                                 Change([&] {
+                                   exit_code = code;
+                                   reason = why;
+                                 });
+                               }},
+        router.get(), &metrics);
+    supervisor->Start();
+  }
+  void TearDown() override {
+    if (supervisor != nullptr) supervisor->Stop();
+  }
+
+  template <typename F>
+  void Change(F change) {
+    {
+      std::lock_guard lock(mutex);
+      change();
+    }
+    changed.notify_all();
+  }
+  template <typename F>
+  bool Await(F condition) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, seconds(30), condition);
+  }
+  bool AwaitReady() {
+    return Await([this] { return is_ready; });
+  }
+
+  std::shared_ptr<LiveRequest> Ask(std::vector<uint32_t> prompt) {
+    Admission admission;
+    admission.id = Cat("request-", ++asked);
+    admission.submit.prompt = std::move(prompt);
+    admission.submit.header.outputs = 1;
+    admission.submit.header.max_new_tokens = 100;
+    auto live = router->Admit(std::move(admission));
+    EXPECT_TRUE(live.ok()) << live.status();
+    return live.ok() ? *live : nullptr;
+  }
+  // Reads to the end; false when that takes too long.
+  static bool ReadAll(LiveRequest& live, std::vector<v1::GenerateEvent>& events) {
+    std::mutex mutex;
+    std::condition_variable woken;
+    bool wake = false;
+    live.stream.SetListener([&] {
+      std::lock_guard lock(mutex);
+      wake = true;
+      woken.notify_all();
+    });
+    bool ended = false;
+    for (const auto limit = Clock::now() + seconds(30); !ended && Clock::now() < limit;) {
+      v1::GenerateEvent event;
+      switch (live.stream.Take(&event)) {
+        case EventStream::Next::kEvent:
+          events.push_back(event);
+          break;
+        case EventStream::Next::kEnd:
+          ended = true;
+          break;
+        case EventStream::Next::kEmpty: {
+          std::unique_lock lock(mutex);
+          woken.wait_for(lock, std::chrono::milliseconds(50), [&] { return wake; });
+          wake = false;
+        }
+      }
+    }
+    live.stream.SetListener(nullptr);
+    return ended;
+  }
+
+  FakeTokenizer tokenizer;
+  Metrics metrics;
+  std::unique_ptr<Router> router;
+  std::unique_ptr<Supervisor> supervisor;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool is_ready = false;
+  int exit_code = 0;
+  std::string reason;
+  int asked = 0;
+};
+
+TEST_F(SupervisorTest, ServesAndStops) {
+  Start({"serve"});
+  ASSERT_TRUE(AwaitReady());
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*Ask({'h', 'e', 'y'}), events));
+  EXPECT_EQ(events.back().finished().reason(), v1::FINISH_REASON_LENGTH);
+  std::string text;
+  for (const auto& event : events) text += event.tokens().text();
+  EXPECT_EQ(text, "hey");
+  EXPECT_EQ(router->state().ready.family, "fake");
+  supervisor->Stop();
+  EXPECT_EQ(exit_code, 0);
+  EXPECT_EQ(metrics.Snapshot().worker_restarts, 0u);
+}
+
+TEST_F(SupervisorTest, AKilledWorkerEndsItsStreamsAndTheNextOneServes) {
+  Start({"serve"});
+  ASSERT_TRUE(AwaitReady());
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*Ask({99, 'a', 'b', 'c'}), events));
+  EXPECT_EQ(events.back().error().code(), v1::ERROR_CODE_WORKER_LOST);
+  EXPECT_TRUE(events.back().error().retryable());
+  ASSERT_TRUE(Await([this] { return is_ready && router->state().ready.header.epoch == 2; }));
+  events.clear();
+  ASSERT_TRUE(ReadAll(*Ask({'o', 'k'}), events));
+  EXPECT_TRUE(events.back().has_finished());
+  EXPECT_EQ(metrics.Snapshot().worker_restarts, 1u);
+}
+
+TEST_F(SupervisorTest, ABadModelEndsTheGatewayWithTwo) {
+  Start({"exit2"});
+  ASSERT_TRUE(Await([this] { return exit_code != 0; }));
+  EXPECT_EQ(exit_code, 2);
+  EXPECT_FALSE(is_ready);
+}
+
+TEST_F(SupervisorTest, AWorkerThatNeverStartsIsGivenUp) {
+  Start({"crash"});
+  ASSERT_TRUE(Await([this] { return exit_code != 0; }));
+  EXPECT_EQ(exit_code, 1);
+  EXPECT_NE(reason.find("5 times"), std::string::npos) << reason;
+  EXPECT_NE(reason.find("SIGKILL"), std::string::npos) << reason;
+}
+
+TEST_F(SupervisorTest, AFailedStartIsTriedAgain) {
+  Start({"crash", "exit2x", "serve"});  // an unknown mode serves as well
+  ASSERT_TRUE(AwaitReady());
+  EXPECT_GE(metrics.Snapshot().worker_restarts, 1u);
+}
+
+TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
+  router = std::make_unique<Router>(Router::Options{}, &tokenizer, &metrics);
+  Supervisor::Options options;
+  options.program = "/nonexistent/shardline-worker";
+  options.arguments = [](uint64_t) { return std::vector<std::string>(); };
+  options.first_backoff_seconds = 0.01;
+  supervisor =
+      std::make_unique<Supervisor>(options,
+                                   Supervisor::Events{.readiness = [](bool) {},
+                                                      .gave_up =
+                                                          [this](int code, std::string why) {
+                                                            Change([&] {
+                                                              exit_code = code;
+                                                              reason = why;
+                                                            });
+                                                          }},
+                                   router.get(), &metrics);
+  supervisor->Start();
+  ASSERT_TRUE(Await([this] { return exit_code != 0; }));
+  EXPECT_EQ(exit_code, 1);
+  EXPECT_NE(reason.find("/nonexistent/shardline-worker"), std::string::npos) << reason;
+}
+
+TEST_F(SupervisorTest, AWorkerThatFinishesNoStepIsReplaced) {
+  Start({"hang", "serve"}, /*step_limit_seconds=*/0.3);
+  ASSERT_TRUE(AwaitReady());
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*Ask({'a'}), events));
+  EXPECT_EQ(events.back().error().code(), v1::ERROR_CODE_WORKER_LOST);
+  ASSERT_TRUE(Await([this] { return is_ready && router->state().ready.header.epoch == 2; }));
+}
+
+TEST_F(SupervisorTest, AWorkerThatSendsNonsenseIsReplaced) {
+  Start({"nonsense", "serve"});
+  ASSERT_TRUE(Await([this] { return is_ready && router->state().ready.header.epoch == 2; }));
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*Ask({'a'}), events));
+  EXPECT_TRUE(events.back().has_finished());
+}
+
+}  // namespace
+}  // namespace shardline
