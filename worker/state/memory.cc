@@ -29,19 +29,34 @@ uint64_t MachineAvailable() {
   return kUnknown;
 }
 
-uint64_t GroupLeft(const std::string& limit_path, const std::string& used_path) {
+// File pages that the group could drop count as left.
+uint64_t InactiveFile(const std::string& path) {
+  std::ifstream file(path);
+  std::string name;
+  uint64_t number = 0;
+  while (file >> name >> number) {
+    if (name == "inactive_file" || name == "total_inactive_file") return number;
+  }
+  return 0;
+}
+
+uint64_t GroupLeft(const std::string& limit_path, const std::string& used_path,
+                   const std::string& stat_path) {
   const uint64_t limit = NumberIn(limit_path), used = NumberIn(used_path);
   if (limit == kUnknown || used == kUnknown) return kUnknown;
-  return limit > used ? limit - used : 0;
+  const uint64_t kept = used - std::min(used, InactiveFile(stat_path));
+  return limit > kept ? limit - kept : 0;
 }
 
 }  // namespace
 
 uint64_t AvailableMemoryBytes() {
   const std::string root = "/sys/fs/cgroup/";
-  const uint64_t available = std::min(
-      {MachineAvailable(), GroupLeft(root + "memory.max", root + "memory.current"),
-       GroupLeft(root + "memory/memory.limit_in_bytes", root + "memory/memory.usage_in_bytes")});
+  const std::string old = root + "memory/memory.";
+  const uint64_t available =
+      std::min({MachineAvailable(),
+                GroupLeft(root + "memory.max", root + "memory.current", root + "memory.stat"),
+                GroupLeft(old + "limit_in_bytes", old + "usage_in_bytes", old + "stat")});
   return available == kUnknown ? 0 : available;
 }
 
@@ -57,6 +72,9 @@ absl::StatusOr<MemoryPool> MemoryPool::Create(size_t bytes) {
   pool.data_ = static_cast<std::byte*>(data);
   pool.bytes_ = bytes;
   madvise(data, bytes, MADV_HUGEPAGE);
+#if defined(MADV_POPULATE_WRITE)
+  if (madvise(data, bytes, MADV_POPULATE_WRITE) == 0) return pool;
+#endif
   for (size_t i = 0; i < bytes; i += kPage) {
     static_cast<volatile std::byte*>(data)[i] = std::byte{0};
   }
