@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -26,7 +27,6 @@ class Script : public v1::Inference::Service, public v1::Control::Service {
                         grpc::ServerWriter<v1::GenerateEvent>* writer) override {
     last_request = *request;
     for (const v1::GenerateEvent& event : events) writer->Write(event);
-    if (interrupt) kill(getpid(), SIGINT);
     for (int i = 0; hang && !context->IsCancelled() && i < 2000; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
@@ -48,11 +48,21 @@ class Script : public v1::Inference::Service, public v1::Control::Service {
   std::vector<v1::GenerateEvent> events;
   grpc::Status status;
   bool hang = false;
-  bool interrupt = false;
   v1::ListModelsResponse models;
   v1::GenerateRequest last_request;
   v1::TokenizeRequest last_tokenize;
   std::atomic<bool> cancelled = false;
+};
+
+// Standard output on which Ctrl-C is pressed as soon as something shows.
+class Screen : public std::stringbuf {
+ public:
+  int sync() override {
+    if (interrupts) kill(getpid(), SIGINT);
+    interrupts = false;
+    return 0;
+  }
+  bool interrupts = false;
 };
 
 class ServerTest : public testing::Test {
@@ -78,10 +88,13 @@ class ServerTest : public testing::Test {
            const std::string& in = "") {
     arguments.push_back(target_);
     std::istringstream input(in);
-    std::ostringstream out, err;
+    Screen screen;
+    screen.interrupts = interrupt_at_output_;
+    std::ostream out(&screen);
+    std::ostringstream err;
     Streams streams{input, out, err};
     const int code = command(arguments, streams);
-    out_ = out.str();
+    out_ = screen.str();
     err_ = err.str();
     return code;
   }
@@ -108,6 +121,7 @@ class ServerTest : public testing::Test {
   std::unique_ptr<grpc::Server> server_;
   std::string target_;
   std::string out_, err_;
+  bool interrupt_at_output_ = false;
 };
 
 TEST_F(ServerTest, StreamsAnAnswer) {
@@ -189,7 +203,7 @@ TEST_F(ServerTest, TellsErrors) {
 TEST_F(ServerTest, CtrlCEndsTheRequest) {
   AddTokens("one");
   script_.hang = true;
-  script_.interrupt = true;
+  interrupt_at_output_ = true;
   EXPECT_EQ(Call(Generate, {"x"}), kInterrupted);
   EXPECT_EQ(out_, "one\n");
   EXPECT_THAT(err_, StartsWith("shardline generate: interrupted; 1 token, first after"));
