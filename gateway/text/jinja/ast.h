@@ -95,6 +95,7 @@ struct MacroNode {
   std::vector<std::pair<int, std::string>> parameters;  // slot, name
   std::vector<ExprPtr> defaults;                        // of the last parameters
   Body body;
+  std::vector<int> unset;  // see symbols.h
   bool uses_caller = false, uses_kwargs = false, uses_varargs = false;
   bool explicit_caller = false;  // `caller` is among the parameters
 };
@@ -108,6 +109,7 @@ struct Stmt {
   Body else_body;
   std::vector<Body> branches;
   std::unique_ptr<MacroNode> macro;
+  std::vector<int> unset, unset_else;  // of the scopes of body and else_body: see symbols.h
   std::string name;
   bool recursive = false;  // of a loop
   bool uses_loop = false;  // its body mentions `loop`
@@ -119,6 +121,7 @@ using Constant = std::variant<std::monostate, bool, Int, double, std::string>;
 
 struct TemplateTree {
   Body body;
+  std::vector<int> unset;          // see symbols.h
   std::vector<std::string> names;  // slot → name
   std::vector<Constant> constants;
   std::map<std::string, const Stmt*, std::less<>> blocks;

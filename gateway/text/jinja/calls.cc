@@ -174,7 +174,7 @@ Value Interpreter::CallMacro(const MacroObject& macro, Arguments arguments) {
     }
     return std::nullopt;
   };
-  auto scope = Make<Scope>(Ref<Scope>(macro.scope));
+  const ScopeRef scope = NewScope(ScopeRef(macro.scope), node.unset);
   std::vector<size_t> missing;
   for (size_t i = 0; i < count; ++i) {
     const auto& [slot, parameter] = node.parameters[i];

@@ -37,7 +37,7 @@ double FloatOf(const Value& value) {
   return number;
 }
 
-Int IntOf(const Value& value, int base) {
+Int IntOf(const Value& value, const Value& base_value) {
   if (value.is_integral()) return value.integer();
   if (value.is(Kind::kFloat)) return Truncated(value.floating());
   if (value.is_undefined()) FailUndefined(value);
@@ -46,6 +46,7 @@ Int IntOf(const Value& value, int base) {
               TypeName(value), "'");
   }
   Int number = 0;
+  const int base = static_cast<int>(std::clamp<int64_t>(ToIndex64(base_value), -1, 99));
   if (base != 0 && (base < 2 || base > 36)) ValueError("int() base must be >= 2 and <= 36, or 0");
   if (!ParseInt(value.text(), base, &number)) {
     ValueError("invalid literal for int() with base ", base, ": ", ToRepr(value));
@@ -66,9 +67,8 @@ Value Abs(CallFrame& call) {
 }
 
 Value ToInt(CallFrame& call) {
-  const int64_t base = call.has(2) ? ToIndex64(call[2]) : 10;
   try {
-    return Value(IntOf(call[0], static_cast<int>(std::clamp<int64_t>(base, -1, 99))));
+    return Value(IntOf(call[0], call.has(2) ? call[2] : Value(10)));
   } catch (const Error& error) {
     if (!IsConversionError(error)) throw;
   }

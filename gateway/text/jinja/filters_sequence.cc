@@ -25,6 +25,11 @@ Value Argument(const CallFrame& call, size_t index) {
   RuntimeError("'", TypeName(value), "' object has no attribute '", name, "'");
 }
 
+// The `reverse` argument of a sort, which Python wants to be an int.
+bool IsReversed(const CallFrame& call, size_t index) {
+  return call.has(index) && ToIndex(call[index]) != 0;
+}
+
 bool Less(const Value& a, const Value& b) { return Compare(a, Order::kLess, b); }
 
 // Python's sorted(items, key, reverse): stable both ways.
@@ -178,7 +183,7 @@ Value Dictsort(CallFrame& call) {
     const Value& by = position == 0 ? key : value;
     keys.push_back(Flag(call, 1) ? by : IgnoreCase(by));
   }
-  return MakeList(Sorted(std::move(items), keys, Flag(call, 3)));
+  return MakeList(Sorted(std::move(items), keys, IsReversed(call, 3)));
 }
 
 Value Sort(CallFrame& call) {
@@ -193,7 +198,7 @@ Value Sort(CallFrame& call) {
     }
     keys.push_back(MakeList(std::move(key)));
   }
-  return MakeList(Sorted(std::move(items), keys, Flag(call, 1)));
+  return MakeList(Sorted(std::move(items), keys, IsReversed(call, 1)));
 }
 
 Value MinOrMax(CallFrame& call, bool max) {

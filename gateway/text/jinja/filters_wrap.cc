@@ -383,16 +383,14 @@ size_t CountOf(std::string_view text, std::string_view wanted) {
 }
 
 struct LinkStyle {
-  std::optional<int64_t> limit;
+  Value limit;  // of what is shown of a link; None: all of it
   std::string attributes;
   std::vector<std::string> schemes;
 
   std::string Trimmed(const std::string& url) const {
-    if (!limit.has_value() ||
-        Length(Value(url)) <= static_cast<size_t>(std::max<int64_t>(*limit, 0))) {
-      return url;
-    }
-    return url.substr(0, OffsetOf(url, static_cast<size_t>(std::max<int64_t>(*limit, 0)))) + "...";
+    const Value text(url);
+    if (limit.is_none() || !Compare(Value(Length(text)), Order::kGreater, limit)) return url;
+    return Cat(Slice(text, Value(), limit, Value()).text(), "...");
   }
 };
 
@@ -459,7 +457,7 @@ std::string LinkWord(const std::string& word, const LinkStyle& style) {
 
 Value Urlize(CallFrame& call) {
   LinkStyle style;
-  if (call.given(1)) style.limit = ToIndex64(call[1]);
+  if (call.given(1)) style.limit = call[1];
   std::set<std::string> rel = {"noopener"};
   if (call.given(4)) {
     for (const Value& word : SplitText(ToStr(call[4]), nullptr, -1, false)) {

@@ -15,9 +15,7 @@ Interpreter::Interpreter(const TemplateTree& tree, const nlohmann::ordered_json&
       options_(options),
       constants_(tree.constants.size()),
       constant_made_(tree.constants.size()),
-      context_(tree.names.size()),
-      template_scope_(Make<Scope>(ScopeRef())),
-      scope_(template_scope_) {}
+      context_(tree.names.size()) {}
 
 // Values may refer to each other in circles only through namespaces and through the scopes that
 // macros keep: emptying those first lets everything else go, without deep recursion.
@@ -35,6 +33,7 @@ Interpreter::~Interpreter() {
 
 void Interpreter::Run(TextBuilder* out) {
   out_ = out;
+  template_scope_ = scope_ = NewScope(ScopeRef(), tree_.unset);
   Execute(tree_.body);
 }
 
@@ -74,7 +73,7 @@ Interpreter::Flow Interpreter::Execute(const Stmt& stmt) {
       return ExecuteFilterBlock(stmt);
     case StmtKind::kWith: {
       std::vector<Value> values = EvaluateAll(stmt.exprs);
-      const InScope inner(this, Make<Scope>(scope_));
+      const InScope inner(this, NewScope(scope_, stmt.unset));
       for (size_t i = 0; i < values.size(); ++i) Assign(*stmt.targets[i], values[i]);
       return Execute(stmt.body);
     }
@@ -85,12 +84,12 @@ Interpreter::Flow Interpreter::Execute(const Stmt& stmt) {
     case StmtKind::kAutoescape: {
       const bool before = autoescape_;
       autoescape_ = Truth(Evaluate(*stmt.exprs[0]));
-      const Flow flow = ExecuteInner(stmt.body);
+      const Flow flow = ExecuteInner(stmt.body, stmt.unset);
       autoescape_ = before;
       return flow;
     }
     case StmtKind::kGeneration:
-      return ExecuteInner(stmt.body);
+      return ExecuteInner(stmt.body, stmt.unset);
     case StmtKind::kLoad:
       RuntimeError("{% ", stmt.name, " %}: chat templates cannot load other templates");
     case StmtKind::kBreak:
@@ -101,8 +100,18 @@ Interpreter::Flow Interpreter::Execute(const Stmt& stmt) {
   return Flow::kNormal;
 }
 
-Interpreter::Flow Interpreter::ExecuteInner(const Body& body) {
-  const InScope inner(this, Make<Scope>(scope_));
+Interpreter::ScopeRef Interpreter::NewScope(const ScopeRef& outer,
+                                            const std::vector<int>& unset) const {
+  auto scope = Make<Scope>(outer);
+  for (const int slot : unset) {
+    scope->Set(slot, MakeUndefined(
+                         Cat(ReprText(tree_.names[static_cast<size_t>(slot)]), " is undefined")));
+  }
+  return scope;
+}
+
+Interpreter::Flow Interpreter::ExecuteInner(const Body& body, const std::vector<int>& unset) {
+  const InScope inner(this, NewScope(scope_, unset));
   return Execute(body);
 }
 
@@ -163,7 +172,7 @@ Interpreter::Flow Interpreter::ExecuteFor(const Stmt& stmt, const Value& iterabl
   Value item;
   while (loop->Advance(&item)) {
     Step();
-    const InScope inner(this, Make<Scope>(outer));
+    const InScope inner(this, NewScope(outer, stmt.unset));
     if (stmt.uses_loop) scope_->Set(tree_.loop_slot, Value(Kind::kLoop, loop));
     Assign(*stmt.targets[0], item);
     const Flow flow = Execute(stmt.body);
@@ -173,14 +182,14 @@ Interpreter::Flow Interpreter::ExecuteFor(const Stmt& stmt, const Value& iterabl
   }
   loop->last_changed.reset();
   if (finished_one || stmt.else_body.empty()) return Flow::kNormal;
-  return ExecuteInner(stmt.else_body);
+  return ExecuteInner(stmt.else_body, stmt.unset_else);
 }
 
 Interpreter::Flow Interpreter::ExecuteSetBlock(const Stmt& stmt) {
   Flow flow = Flow::kNormal;
   Value text;
   {
-    const InScope inner(this, Make<Scope>(scope_));
+    const InScope inner(this, NewScope(scope_, stmt.unset));
     text = Capture(stmt.body, &flow);
     if (flow != Flow::kNormal) return flow;
     if (stmt.exprs[0]) text = EvaluateFilter(*stmt.exprs[0], &text);
@@ -194,7 +203,7 @@ Interpreter::Flow Interpreter::ExecuteSetBlock(const Stmt& stmt) {
 }
 
 Interpreter::Flow Interpreter::ExecuteFilterBlock(const Stmt& stmt) {
-  const InScope inner(this, Make<Scope>(scope_));
+  const InScope inner(this, NewScope(scope_, stmt.unset));
   Flow flow = Flow::kNormal;
   const Value text = Capture(stmt.body, &flow);
   if (flow != Flow::kNormal) return flow;
@@ -219,7 +228,7 @@ void Interpreter::ExecuteCallBlock(const Stmt& stmt) {
 
 void Interpreter::ExecuteBlock(const Stmt& stmt, const ScopeRef& scope) {
   const Recursion recursion(this);
-  const InScope inner(this, Make<Scope>(scope));
+  const InScope inner(this, NewScope(scope, stmt.unset));
   scope_->Set(tree_.super_slot,
               MakeUndefined(Cat("there is no parent block called ", ReprText(stmt.name), ".")));
   Execute(stmt.body);

@@ -56,7 +56,8 @@ class Interpreter {
   void ExecuteWith(const Stmt& stmt);
   void ExecuteCallBlock(const Stmt& stmt);
   void ExecuteBlock(const Stmt& stmt, const ScopeRef& scope);
-  Flow ExecuteInner(const Body& body);  // in a scope of its own
+  Flow ExecuteInner(const Body& body, const std::vector<int>& unset);  // in a scope of its own
+  ScopeRef NewScope(const ScopeRef& outer, const std::vector<int>& unset) const;
   void Assign(const Expr& target, const Value& value);
   void CheckNamespaces(const Expr& target);
   Value FilteredIterable(const Stmt& stmt, const Value& iterable);

@@ -6,6 +6,7 @@
 
 #include "gateway/text/jinja/parser_state.h"
 #include "gateway/text/jinja/python.h"
+#include "gateway/text/jinja/symbols.h"
 #include "gateway/text/jinja/undeclared.h"
 
 namespace shardline::jinja {
@@ -52,6 +53,7 @@ Parser::Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {
 TemplateTree Parser::Parse() {
   tree_.body = ParseBody({});
   if (!unknown_.empty()) Fail(unknown_[0].message, unknown_[0].line);
+  FindUnsetNames(&tree_);
   return std::move(tree_);
 }
 

@@ -367,7 +367,7 @@ const std::vector<Native>& StringMethods() {
       {"rsplit", "sep= maxsplit=", DO(Split(c, true))},
       {"rstrip", "/ chars=", DO(Strip(c, false, true))},
       {"split", "sep= maxsplit=", DO(Split(c, false))},
-      {"splitlines", "keepends=", DO(MakeList(SplitLines(c.self, c.has(0) && Truth(c[0]))))},
+      {"splitlines", "keepends=", DO(MakeList(SplitLines(c.self, c.has(0) && ToIndex(c[0]) != 0)))},
       {"startswith", "/ prefix start= end=", DO(Affix(c, false))},
       {"strip", "/ chars=", DO(Strip(c, true, true))},
       {"swapcase", "/", SwapCase},

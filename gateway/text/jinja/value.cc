@@ -28,7 +28,8 @@ struct StringIterator : IteratorObject {
     const StringObject& string = source.string();
     if (position >= string.text.size()) return false;
     const size_t width = CodePointWidth(string.text, position);
-    *value = Substring(string, position, position + width);
+    const Value character = Substring(string, position, position + width);
+    *value = string.markup ? ToStr(character) : character;  // plain, as Python iterates a Markup
     position += width;
     return true;
   }
