@@ -174,7 +174,6 @@ class Wrapper {
 }  // namespace
 
 Value Wordwrap(CallFrame& call) {
-  const int64_t width = call.has(1) ? ToIndex64(call[1]) : 79;
   const bool break_words = !call.has(2) || Truth(call[2]);
   const bool hyphens = !call.has(4) || Truth(call[4]);
   const Value glue = call.given(3) ? call[3] : Value("\n");
@@ -185,6 +184,7 @@ Value Wordwrap(CallFrame& call) {
   if (!glue.is_string()) RuntimeError("'", TypeName(glue), "' object has no attribute 'join'");
   std::vector<Value> paragraphs;
   for (const Value& line : SplitLines(call[0], false)) {
+    const int64_t width = call.has(1) ? ToIndex64(call[1]) : 79;
     if (width <= 0) ValueError("invalid width ", width, " (must be > 0)");
     const Wrapper wrapper(static_cast<size_t>(width), break_words, hyphens);
     paragraphs.push_back(JoinText(glue, wrapper.Wrap(line)));

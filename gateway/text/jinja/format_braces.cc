@@ -94,6 +94,12 @@ class BraceFormatter {
   }
 
   Value Lookup(std::string_view name) {
+    // Only a name that is empty or a number as a whole takes part in the numbering of fields.
+    if (name.empty()) {
+      Number('a');
+      return Positional(next_++);
+    }
+    if (IsIndex(name)) Number('m');
     const size_t first_end = std::min(name.find_first_of(".["), name.size());
     Value value = First(name.substr(0, first_end));
     for (size_t at = first_end; at < name.size();) {
@@ -128,23 +134,26 @@ class BraceFormatter {
     return Value(index);
   }
 
-  Value First(std::string_view name) {
-    if (name.empty() || IsIndex(name)) {
-      const bool automatic = name.empty();
-      if (numbering_ != '\0' && numbering_ != (automatic ? 'a' : 'm')) {
-        ValueError(
-            automatic
-                ? "cannot switch from manual field specification to automatic field numbering"
-                : "cannot switch from automatic field numbering to manual field specification");
-      }
-      numbering_ = automatic ? 'a' : 'm';
-      const size_t index = automatic ? next_++ : static_cast<size_t>(KeyOf(name).integer());
-      if (index >= arguments_.positional.size()) {
-        Throw(ErrorKind::kLookup, "Replacement index ", index,
-              " out of range for positional args tuple");
-      }
-      return arguments_.positional[index];
+  void Number(char how) {
+    if (numbering_ != '\0' && numbering_ != how) {
+      ValueError(
+          how == 'a'
+              ? "cannot switch from manual field specification to automatic field numbering"
+              : "cannot switch from automatic field numbering to manual field specification");
     }
+    numbering_ = how;
+  }
+
+  Value Positional(size_t index) const {
+    if (index >= arguments_.positional.size()) {
+      Throw(ErrorKind::kLookup, "Replacement index ", index,
+            " out of range for positional args tuple");
+    }
+    return arguments_.positional[index];
+  }
+
+  Value First(std::string_view name) const {
+    if (IsIndex(name)) return Positional(static_cast<size_t>(KeyOf(name).integer()));
     for (const auto& [key, value] : arguments_.keyword) {
       if (key == name) return value;
     }

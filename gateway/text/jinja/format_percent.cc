@@ -107,6 +107,11 @@ class PercentFormatter {
   // One conversion, from its '%' on.
   void Convert() {
     const size_t begin = at_++;
+    if (Peek() == '%') {
+      ++at_;
+      out_.Append(format_, begin, begin + 1);
+      return;
+    }
     Conversion c;
     Value named;
     bool has_name = false;
@@ -141,10 +146,6 @@ class PercentFormatter {
     if (Peek() == 'h' || Peek() == 'l' || Peek() == 'L') ++at_;
     c.type = Peek();
     ++at_;
-    if (c.type == '%') {
-      out_.Append(format_, begin, begin + 1);
-      return;
-    }
     Emit(c, has_name ? named : NextArgument());
   }
 

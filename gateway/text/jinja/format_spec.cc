@@ -14,6 +14,7 @@ struct Spec {
   std::string fill = " ";
   char align = '\0';  // '<', '>', '^', '='
   char sign = '-';
+  bool sign_given = false;
   bool alternate = false;
   int64_t width = 0;
   char grouping = '\0';
@@ -27,7 +28,7 @@ int64_t ParseNumber(std::string_view text, size_t* at) {
   int64_t number = 0;
   while (*at < text.size() && text[*at] >= '0' && text[*at] <= '9') {
     number = number * 10 + (text[(*at)++] - '0');
-    if (number > (int64_t{1} << 40)) ValueError("Too many decimal digits in format string");
+    if (number > INT64_MAX / 16) ValueError("Too many decimal digits in format string");
   }
   return number;
 }
@@ -58,6 +59,7 @@ Spec ParseSpec(std::string_view text, const Value& value) {
   const auto peek = [&] { return at < text.size() ? text[at] : '\0'; };
   if (peek() == '+' || peek() == '-' || peek() == ' ') {
     spec.sign = text[at++];
+    spec.sign_given = true;
     if (value.is_string()) ValueError("Sign not allowed in string format specifier");
   }
   skip('z');
@@ -146,11 +148,16 @@ std::string SignOf(const Spec& spec, bool negative) {
   ValueError("Unknown format code '", spec.type, "' for object of type '", TypeName(value), "'");
 }
 
+void RefuseGrouping(const Spec& spec) {
+  if (spec.grouping != '\0')
+    ValueError("Cannot specify '", spec.grouping, "' with '", spec.type, "'.");
+}
+
 Value FormatString(const Spec& spec, const Value& value) {
   if (spec.type != '\0' && spec.type != 's') UnknownCode(spec, value);
   if (spec.align == '=') ValueError("'=' alignment not allowed in string format specifier");
   if (spec.alternate) ValueError("Alternate form (#) not allowed in string format specifier");
-  if (spec.grouping != '\0') ValueError("Cannot specify '", spec.grouping, "' with 's'.");
+  RefuseGrouping(spec);
   const StringObject& string = value.string();
   const size_t end = spec.precision < 0
                          ? string.text.size()
@@ -165,16 +172,19 @@ Value FormatFloat(const Spec& spec, double number) {
     case '\0':
       if (spec.precision < 0) {
         digits = FloatText(number);
+        if (spec.alternate && digits.find('.') == std::string::npos && std::isfinite(number)) {
+          digits.insert(std::min(digits.find('e'), digits.size()), 1, '.');
+        }
       } else {
         // Like %g, but with a digit after the point, and an exponent one digit earlier.
         const int significant = std::max(precision, 1);
-        const std::string scientific = FormatDouble(number, 'e', significant - 1, false);
+        const std::string scientific = FormatDouble(number, 'e', significant - 1, spec.alternate);
         const size_t e = scientific.find('e');
         if (e == std::string::npos) {
           digits = scientific;  // nan, inf
         } else if (std::stoi(scientific.substr(e + 1)) >= significant - 1) {
           std::string mantissa = scientific.substr(0, e);
-          if (mantissa.find('.') != std::string::npos) {
+          if (!spec.alternate && mantissa.find('.') != std::string::npos) {
             while (mantissa.back() == '0') mantissa.pop_back();
             if (mantissa.back() == '.') mantissa.pop_back();
           }
@@ -195,7 +205,8 @@ Value FormatFloat(const Spec& spec, double number) {
       digits = FormatDouble(number, spec.type, spec.precision < 0 ? 6 : precision, spec.alternate);
       break;
     case 'n':
-      digits = FormatDouble(number, 'g', spec.precision < 0 ? 6 : precision, false);
+      RefuseGrouping(spec);
+      digits = FormatDouble(number, 'g', spec.precision < 0 ? 6 : precision, spec.alternate);
       break;
     case '%':
       digits =
@@ -217,9 +228,11 @@ Value FormatInteger(const Spec& spec, const Value& value) {
   unsigned base = 10;
   std::string prefix;
   switch (spec.type) {
+    case 'n':
+      RefuseGrouping(spec);
+      break;
     case '\0':
     case 'd':
-    case 'n':
       break;
     case 'b':
       base = 2, prefix = "0b";
@@ -234,6 +247,12 @@ Value FormatInteger(const Spec& spec, const Value& value) {
       base = 16, prefix = "0X";
       break;
     case 'c': {
+      if (spec.precision >= 0) ValueError("Precision not allowed in integer format specifier");
+      if (spec.sign_given) ValueError("Sign not allowed with integer format specifier 'c'");
+      if (spec.alternate) {
+        ValueError("Alternate form (#) not allowed with integer format specifier 'c'");
+      }
+      RefuseGrouping(spec);
       if (number < 0 || number > 0x10FFFF) {
         Throw(ErrorKind::kArithmetic, "%c arg not in range(0x110000)");
       }
