@@ -1,0 +1,196 @@
+#include "gateway/text/tokenizer/pipeline.h"
+
+#include <algorithm>
+
+#include "gateway/text/utf8.h"
+
+namespace shardline {
+namespace {
+
+// Words seen in this call and their ids: running text repeats itself. One entry per slot, the
+// newest stays; small enough for the L2 cache.
+class WordCache {
+ public:
+  struct Entry {
+    std::string_view word;
+    uint32_t begin = 0, count = 0;  // in the ids written so far
+  };
+  Entry& Slot(std::string_view word) {
+    if (entries_.empty()) entries_.resize(kSlots);
+    return entries_[std::hash<std::string_view>()(word) % kSlots];
+  }
+
+ private:
+  static constexpr size_t kSlots = 8192;
+  std::vector<Entry> entries_;
+};
+
+constexpr size_t kCachedWordBytes = 64;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> PipelineTokenizer::Create(TokenizerParts parts) {
+  std::unique_ptr<PipelineTokenizer> tokenizer(new PipelineTokenizer(std::move(parts)));
+  SL_RETURN_IF_ERROR(tokenizer->BuildTries());
+  SL_RETURN_IF_ERROR(tokenizer->BuildRaw());
+  if (tokenizer->parts_.post_processor.max_id() >= static_cast<int64_t>(tokenizer->raw_.size())) {
+    return InvalidArgument("post_processor adds id ", tokenizer->parts_.post_processor.max_id(),
+                           ", which is no token");
+  }
+  return tokenizer;
+}
+
+absl::Status PipelineTokenizer::BuildTries() {
+  for (const AddedToken& token : parts_.added_tokens) {
+    if (!token.normalized) {
+      raw_tokens_.Add(token.content, token);
+      continue;
+    }
+    std::string content = token.content;
+    size_t origin = 0;
+    if (parts_.normalizer != nullptr) SL_RETURN_IF_ERROR(parts_.normalizer->Apply(content, origin));
+    normalized_tokens_.Add(content, token);
+    special_normalized_ |= token.special;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PipelineTokenizer::BuildRaw() {
+  const Vocabulary& vocabulary = parts_.model->vocabulary();
+  uint32_t size = vocabulary.id_limit();
+  for (const AddedToken& token : parts_.added_tokens) size = std::max(size, token.id + 1);
+  raw_.resize(size);
+  special_.resize(size);
+  for (uint32_t id = 0; id < vocabulary.id_limit(); ++id) {
+    const std::string_view token = vocabulary.Token(id);
+    if (token.data() == nullptr) continue;
+    SL_ASSIGN_OR_RETURN(raw_[id], parts_.decoder.Bytes(token));
+  }
+  for (const AddedToken& token : parts_.added_tokens) {
+    raw_[token.id] = token.content;
+    special_[token.id] = token.special;
+  }
+  return absl::OkStatus();
+}
+
+std::string_view PipelineTokenizer::Raw(uint32_t id) const {
+  return id < raw_.size() ? std::string_view(raw_[id]) : std::string_view();
+}
+
+bool PipelineTokenizer::IsSpecial(uint32_t id) const {
+  return id < special_.size() && special_[id];
+}
+
+std::string_view PipelineTokenizer::Literal(int64_t id) const {
+  return id < 0 ? std::string_view() : Raw(static_cast<uint32_t>(id));
+}
+
+// From the text to pieces: added tokens found, the rest normalised.
+absl::Status PipelineTokenizer::Normalize(const EncodeOptions& options, std::string_view text,
+                                          std::vector<Piece>& pieces, Arena& arena) const {
+  AddedTokenTrie::Policy policy{options.parse_special_tokens, {}};
+  for (const EncodeOptions::Range& range : options.literal_ranges) {
+    policy.literal.push_back({range.begin, range.end});
+  }
+  Piece whole;
+  whole.text = text;
+  whole.at_start = true;
+  whole.origin = text.empty() ? 0 : CharacterLength(text[0]);
+  std::vector<Piece> found;
+  raw_tokens_.Split(whole, policy, found);
+  for (Piece piece : found) {
+    if (piece.token >= 0) {
+      pieces.push_back(piece);
+      continue;
+    }
+    const std::string_view before = piece.text;
+    if (parts_.normalizer != nullptr) {
+      std::string& normalized = arena.New();
+      normalized = before;
+      SL_RETURN_IF_ERROR(parts_.normalizer->Apply(normalized, piece.origin));
+      piece.text = normalized;
+    }
+    if (normalized_tokens_.empty()) {
+      if (!piece.text.empty()) pieces.push_back(piece);
+      continue;
+    }
+    AddedTokenTrie::Policy inner{options.parse_special_tokens, {}};
+    if (special_normalized_ && !policy.literal.empty()) {
+      // Where the borders of literal text lie in the normalised piece.
+      const auto begin = static_cast<size_t>(before.data() - text.data());
+      const auto moved = [&](size_t border) -> absl::StatusOr<size_t> {
+        const size_t at = std::clamp(border, begin, begin + before.size()) - begin;
+        if (parts_.normalizer == nullptr || at == 0 || at == before.size()) {
+          return at == before.size() ? piece.text.size() : at;
+        }
+        std::string head(before.substr(0, at));
+        size_t origin = 0;
+        SL_RETURN_IF_ERROR(parts_.normalizer->Apply(head, origin));
+        return std::min(head.size(), piece.text.size());
+      };
+      for (const TextRange range : policy.literal) {
+        if (range.end <= begin || range.begin >= begin + before.size()) continue;
+        SL_ASSIGN_OR_RETURN(const size_t first, moved(range.begin));
+        SL_ASSIGN_OR_RETURN(const size_t last, moved(range.end));
+        inner.literal.push_back({first, last});
+      }
+    }
+    normalized_tokens_.Split(piece, inner, pieces);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PipelineTokenizer::EncodeWords(const std::vector<Piece>& pieces,
+                                            std::vector<uint32_t>& ids) const {
+  BpeModel::Workspace workspace;
+  WordCache cache;
+  const bool caching = pieces.size() > 256;
+  for (const Piece& piece : pieces) {
+    if (piece.token >= 0) {
+      ids.push_back(static_cast<uint32_t>(piece.token));
+      continue;
+    }
+    if (!caching || piece.text.size() > kCachedWordBytes) {
+      SL_RETURN_IF_ERROR(parts_.model->Encode(piece.text, workspace, ids));
+      continue;
+    }
+    WordCache::Entry& entry = cache.Slot(piece.text);
+    if (entry.word == piece.text) {
+      for (uint32_t i = 0; i < entry.count; ++i) ids.push_back(ids[entry.begin + i]);
+      continue;
+    }
+    const auto begin = static_cast<uint32_t>(ids.size());
+    SL_RETURN_IF_ERROR(parts_.model->Encode(piece.text, workspace, ids));
+    entry = {piece.text, begin, static_cast<uint32_t>(ids.size()) - begin};
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint32_t>> PipelineTokenizer::Encode(
+    std::string_view text, const EncodeOptions& options) const {
+  Arena arena;
+  EncodeOptions moved;
+  const EncodeOptions* used = &options;
+  if (!IsWellFormedUtf8(text)) {
+    // Borders of literal text move with the bytes that U+FFFD takes.
+    moved = options;
+    std::string& repaired = arena.New();
+    for (EncodeOptions::Range& range : moved.literal_ranges) {
+      range.begin = ReplaceIllFormed(text.substr(0, std::min(range.begin, text.size()))).size();
+      range.end = ReplaceIllFormed(text.substr(0, std::min(range.end, text.size()))).size();
+    }
+    repaired = ReplaceIllFormed(text);
+    text = repaired;
+    used = &moved;
+  }
+  std::vector<Piece> pieces;
+  SL_RETURN_IF_ERROR(Normalize(*used, text, pieces, arena));
+  if (parts_.pre_tokenizer != nullptr)
+    SL_RETURN_IF_ERROR(parts_.pre_tokenizer->Apply(pieces, arena));
+  std::vector<uint32_t> ids;
+  ids.reserve(text.size() / 3 + 8);
+  SL_RETURN_IF_ERROR(EncodeWords(pieces, ids));
+  return parts_.post_processor.Apply(std::move(ids), options.add_special_tokens);
+}
+
+}  // namespace shardline

@@ -1,0 +1,224 @@
+// tokenizer.json (the format of the `tokenizers` library, version "1.0") and the settings beside
+// it.
+#include <filesystem>
+
+#include "gateway/text/tokenizer/json_fields.h"
+#include "gateway/text/tokenizer/pipeline.h"
+#include "gateway/text/tokenizer/tokenizer_files.h"
+#include "gateway/text/utf8.h"
+
+namespace shardline {
+namespace {
+
+constexpr size_t kMaxAddedTokens = 1 << 20;
+
+absl::StatusOr<Vocabulary> ParseVocabulary(const JsonFields& model) {
+  const nlohmann::json* json = model.Find("vocab");
+  if (json == nullptr || !json->is_object()) {
+    return InvalidArgument(model.Path("vocab"), " must be an object of token: id");
+  }
+  Vocabulary vocabulary;
+  for (const auto& [token, id] : json->items()) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
+      return InvalidArgument(model.Path("vocab"), ": the id of '", token,
+                             "' must be a number from 0");
+    }
+    const absl::Status added = vocabulary.Add(token, id.get<uint32_t>());
+    if (!added.ok()) return Annotate(added, model.Path("vocab"));
+  }
+  return vocabulary;
+}
+
+// "a b" or ["a", "b"].
+absl::Status ParseMerges(const JsonFields& fields, BpeModel& model) {
+  SL_ASSIGN_OR_RETURN(const nlohmann::json* merges, fields.Array("merges"));
+  model.ReserveMerges(merges->size());
+  uint32_t rank = 0;
+  for (size_t i = 0; i < merges->size(); ++i) {
+    const nlohmann::json& merge = (*merges)[i];
+    const std::string path = Cat(fields.Path("merges"), "[", i, "]");
+    std::string_view left, right;
+    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      left = merge[0].get_ref<const std::string&>();
+      right = merge[1].get_ref<const std::string&>();
+    } else if (merge.is_string()) {
+      const std::string_view line = merge.get_ref<const std::string&>();
+      if (line.starts_with("#version")) continue;
+      const size_t space = line.find(' ');
+      if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
+        return InvalidArgument(path, " must be two tokens with a space between");
+      }
+      left = line.substr(0, space);
+      right = line.substr(space + 1);
+    } else {
+      return InvalidArgument(path, " must be a string or a pair of strings");
+    }
+    const absl::Status added = model.AddMerge(left, right, rank++);
+    if (!added.ok()) return InvalidArgument(path, " ", Message(added));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<BpeModel>> ParseModel(const JsonFields& file) {
+  const nlohmann::json* json = file.Find("model");
+  if (json == nullptr) return InvalidArgument("model is missing");
+  const JsonFields fields(*json, "model");
+  SL_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.OptionalString("type"));
+  if (!type && fields.Find("merges") == nullptr) return InvalidArgument("model.type is missing");
+  if (type && *type != "BPE") {
+    return InvalidArgument("model.type '", *type, "' is not supported (BPE is)");
+  }
+  if (const nlohmann::json* dropout = fields.Find("dropout")) {
+    if (!dropout->is_number() || dropout->get<double>() != 0.0) {
+      return InvalidArgument("model.dropout must be null: encoding is deterministic");
+    }
+  }
+  BpeOptions options;
+  SL_ASSIGN_OR_RETURN(options.unk_token, fields.OptionalString("unk_token"));
+  SL_ASSIGN_OR_RETURN(const auto prefix, fields.OptionalString("continuing_subword_prefix"));
+  SL_ASSIGN_OR_RETURN(const auto suffix, fields.OptionalString("end_of_word_suffix"));
+  options.continuing_subword_prefix = prefix.value_or("");
+  options.end_of_word_suffix = suffix.value_or("");
+  SL_ASSIGN_OR_RETURN(options.fuse_unk, fields.Bool("fuse_unk", false));
+  SL_ASSIGN_OR_RETURN(options.byte_fallback, fields.Bool("byte_fallback", false));
+  SL_ASSIGN_OR_RETURN(options.ignore_merges, fields.Bool("ignore_merges", false));
+  SL_ASSIGN_OR_RETURN(Vocabulary vocabulary, ParseVocabulary(fields));
+  auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
+  SL_RETURN_IF_ERROR(ParseMerges(fields, *model));
+  return model;
+}
+
+// Ids follow the reference, which does not take the file's word for them: a token of the vocabulary
+// keeps its id there, others are numbered on behind the vocabulary.
+absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const JsonFields& file,
+                                                         const Vocabulary& vocabulary) {
+  std::vector<AddedToken> tokens;
+  if (file.Find("added_tokens") == nullptr) return tokens;
+  SL_ASSIGN_OR_RETURN(const nlohmann::json* list, file.Array("added_tokens"));
+  if (list->size() > kMaxAddedTokens)
+    return InvalidArgument("added_tokens has ", list->size(), " entries");
+  std::map<std::string, size_t, std::less<>> index;
+  int64_t max_id = -1;
+  for (size_t i = 0; i < list->size(); ++i) {
+    const JsonFields fields((*list)[i], Cat("added_tokens[", i, "]"));
+    AddedToken token;
+    SL_ASSIGN_OR_RETURN(token.content, fields.String("content"));
+    SL_RETURN_IF_ERROR(fields.Uint("id").status());
+    SL_ASSIGN_OR_RETURN(token.special, fields.Bool("special"));
+    SL_ASSIGN_OR_RETURN(token.single_word, fields.Bool("single_word"));
+    SL_ASSIGN_OR_RETURN(token.lstrip, fields.Bool("lstrip"));
+    SL_ASSIGN_OR_RETURN(token.rstrip, fields.Bool("rstrip"));
+    SL_ASSIGN_OR_RETURN(token.normalized, fields.Bool("normalized"));
+    if (token.content.empty()) continue;
+    if (const auto known = index.find(token.content); known != index.end()) {
+      token.id = tokens[known->second].id;
+      token.special |= tokens[known->second].special;  // once special, always special
+      tokens[known->second] = std::move(token);
+      continue;
+    }
+    if (const auto id = vocabulary.Find(token.content)) {
+      token.id = *id;
+    } else {
+      token.id = static_cast<uint32_t>(
+          std::max<int64_t>(max_id + 1, static_cast<int64_t>(vocabulary.size())));
+    }
+    if (token.id >= Vocabulary::kMaxId)
+      return InvalidArgument(fields.path(), " would get id ", token.id);
+    max_id = std::max<int64_t>(max_id, token.id);
+    index.emplace(token.content, tokens.size());
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
+absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view text) {
+  SL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, "tokenizer.json"));
+  if (!json.is_object()) return InvalidArgument("not a JSON object");
+  const JsonFields file(json, "");
+  SL_ASSIGN_OR_RETURN(const auto version, file.OptionalString("version"));
+  if (version && *version != "1.0")
+    return InvalidArgument("version '", *version, "' is not supported");
+  TokenizerParts parts;
+  SL_ASSIGN_OR_RETURN(parts.model, ParseModel(file));
+  SL_ASSIGN_OR_RETURN(parts.added_tokens, ParseAddedTokens(file, parts.model->vocabulary()));
+  if (const nlohmann::json* part = file.Find("normalizer")) {
+    SL_ASSIGN_OR_RETURN(parts.normalizer, ParseNormalizer(*part, "normalizer"));
+  }
+  if (const nlohmann::json* part = file.Find("pre_tokenizer")) {
+    SL_ASSIGN_OR_RETURN(parts.pre_tokenizer, ParsePreTokenizer(*part, "pre_tokenizer"));
+  }
+  if (const nlohmann::json* part = file.Find("post_processor")) {
+    SL_RETURN_IF_ERROR(ParsePostProcessor(*part, "post_processor", parts.post_processor));
+  }
+  parts.decoder = Decoder::Spaces();
+  if (const nlohmann::json* part = file.Find("decoder")) {
+    SL_ASSIGN_OR_RETURN(parts.decoder, Decoder::Parse(*part, "decoder"));
+  }
+  return parts;
+}
+
+int64_t FindToken(const TokenizerParts& parts, std::string_view content) {
+  for (const AddedToken& token : parts.added_tokens) {
+    if (token.content == content) return token.id;
+  }
+  const auto id = parts.model->vocabulary().Find(content);
+  return id ? static_cast<int64_t>(*id) : -1;
+}
+
+// "eos_token": "</s>" or {"content": "</s>", …}.
+absl::StatusOr<std::string> NamedToken(const JsonFields& fields, const char* key) {
+  const nlohmann::json* value = fields.Find(key);
+  if (value == nullptr) return std::string();
+  if (value->is_string()) return value->get<std::string>();
+  return JsonFields(*value, fields.Path(key)).String("content");
+}
+
+// bos_token and eos_token of tokenizer_config.json or special_tokens_map.json, where there is one.
+absl::Status ReadNamedTokens(const std::string& directory, const char* name,
+                             TokenizerParts& parts) {
+  const std::string path = (std::filesystem::path(directory) / name).string();
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return absl::OkStatus();
+  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  SL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path));
+  const JsonFields fields(json, Cat(path, ": "));
+  SL_ASSIGN_OR_RETURN(const std::string bos, NamedToken(fields, "bos_token"));
+  SL_ASSIGN_OR_RETURN(const std::string eos, NamedToken(fields, "eos_token"));
+  if (parts.bos_id < 0 && !bos.empty()) parts.bos_id = FindToken(parts, bos);
+  if (parts.eos_id < 0 && !eos.empty()) parts.eos_id = FindToken(parts, eos);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Finish(TokenizerParts parts) {
+  if (parts.bos_id < 0) parts.bos_id = parts.post_processor.first_token();
+  if (parts.eos_id >= 0) parts.eos_ids = {static_cast<uint32_t>(parts.eos_id)};
+  return PipelineTokenizer::Create(std::move(parts));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view text) {
+  SL_ASSIGN_OR_RETURN(TokenizerParts parts, ParseTokenizerJson(text));
+  return Finish(std::move(parts));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJsonFile(const std::string& path) {
+  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  absl::StatusOr<TokenizerParts> parts = ParseTokenizerJson(text);
+  if (!parts.ok()) return Annotate(parts.status(), path);
+  const std::string directory = std::filesystem::path(path).parent_path().string();
+  SL_RETURN_IF_ERROR(ReadNamedTokens(directory, "tokenizer_config.json", *parts));
+  SL_RETURN_IF_ERROR(ReadNamedTokens(directory, "special_tokens_map.json", *parts));
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Finish(*std::move(parts));
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
+  return tokenizer;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromDirectory(const std::string& directory) {
+  const std::string path = (std::filesystem::path(directory) / "tokenizer.json").string();
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return NotFound(directory, ": has no tokenizer.json");
+  return TokenizerFromJsonFile(path);
+}
+
+}  // namespace shardline
