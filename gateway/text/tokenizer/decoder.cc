@@ -175,12 +175,12 @@ absl::StatusOr<std::string> Decoder::Bytes(std::string_view token) const {
         if (!step.from.empty() && text.starts_with(step.from)) {
           text.erase(0, step.from.size());
         } else {
-          text.insert(0, " ");
+          text = Cat(" ", text);
         }
         if (step.cleanup) CleanUp(text);
         break;
       case Kind::kSpaces:
-        text.insert(0, " ");
+        text = Cat(" ", text);
         break;
       case Kind::kStrip:
         text = StripEnds(text, step.stripped, step.left, step.right);

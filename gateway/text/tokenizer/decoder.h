@@ -44,11 +44,10 @@ class Decoder {
   };
   struct Step {
     Kind kind;
-    std::string from,
-        to;  // kReplace without regex, kMetaspace, kSuffix: from → to; kWordPiece: prefix
-    std::optional<Regex> pattern;  // kReplace
-    bool cleanup = false;          // kWordPiece
-    char32_t stripped = 0;         // kStrip
+    std::string from{}, to{};  // kMetaspace, kSuffix: from → to; kWordPiece: from is the prefix
+    std::optional<Regex> pattern{};  // kReplace: pattern → to
+    bool cleanup = false;            // kWordPiece
+    char32_t stripped = 0;           // kStrip
     uint32_t left = 0, right = 0;
   };
   absl::Status Add(const nlohmann::json& json, const std::string& path);

@@ -98,10 +98,9 @@ absl::StatusOr<const nlohmann::json*> JsonFields::Array(const char* key) const {
 absl::StatusOr<char32_t> JsonFields::Character(const char* key) const {
   SL_ASSIGN_OR_RETURN(const std::string text, String(key));
   size_t at = 0;
-  const char32_t c = text.empty() ? 0 : NextCharacter(text, &at);
-  if (text.empty() || at != text.size())
+  if (text.empty() || CharacterLength(text[0]) != text.size())
     return InvalidArgument(Path(key), " must be one character");
-  return c;
+  return NextCharacter(text, &at);
 }
 
 absl::StatusOr<Regex> JsonFields::Pattern(const char* key) const {

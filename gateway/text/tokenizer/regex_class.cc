@@ -369,7 +369,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
   RegexSet set;                         // of the part behind the last &&
   std::optional<icu::UnicodeSet> meet;  // of the parts before it
   bool first = true, closed = false;
-  std::optional<char32_t> last;  // a single character that may begin a range
+  int64_t last = -1;  // a single character that may begin a range
   while (i < pattern.size()) {
     const char c = pattern[i];
     if (c == ']' && !first) {
@@ -379,7 +379,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
     }
     first = false;
     if (c == '[') {
-      last.reset();
+      last = -1;
       const size_t end = pattern.find(":]", i);
       if (pattern.substr(i).starts_with("[:") && end != std::string_view::npos && end - i < 24 &&
           pattern.substr(i + 2, end - i - 2).find_first_of("[]") == std::string_view::npos) {
@@ -396,7 +396,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
       continue;
     }
     if (pattern.substr(i).starts_with("&&")) {
-      last.reset();
+      last = -1;
       meet = meet ? icu::UnicodeSet(*meet).retainAll(set.set) : set.set;
       set = RegexSet();
       i += 2;
@@ -408,7 +408,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
       const char letter = pattern[i];
       if (std::string_view("swdhSWDH").find(letter) != std::string_view::npos) {
         set.Add(EscapeSet(letter));
-        last.reset();
+        last = -1;
         ++i;
         continue;
       }
@@ -418,7 +418,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
         SL_ASSIGN_OR_RETURN(RegexSet named,
                             PropertySet(pattern.substr(i + 2, end - i - 2), letter == 'P', false));
         set.Add(named);
-        last.reset();
+        last = -1;
         i = end + 1;
         continue;
       }
@@ -432,10 +432,10 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
       character = NextCharacter(pattern, &i);
     }
     // a-z: the minus is literal at either end and behind a set.
-    if (c == '-' && last && i < pattern.size() && pattern[i] != ']') {
+    if (c == '-' && last >= 0 && i < pattern.size() && pattern[i] != ']') {
       if (pattern[i] == '[' || pattern.substr(i).starts_with("&&")) {
         set.Add(RangeSet('-', '-'));
-        last.reset();
+        last = -1;
         continue;
       }
       char32_t end = 0;
@@ -444,7 +444,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
         if (letter != '\0' &&
             std::string_view("swdhSWDHpP").find(letter) != std::string_view::npos) {
           set.Add(RangeSet('-', '-'));
-          last.reset();
+          last = -1;
           continue;
         }
         if (++i >= pattern.size()) break;
@@ -452,9 +452,10 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
       } else {
         end = NextCharacter(pattern, &i);
       }
-      if (end < *last) return InvalidArgument("empty range in a character class");
-      set.Add(RangeSet(*last, end));
-      last.reset();
+      if (end < static_cast<char32_t>(last))
+        return InvalidArgument("empty range in a character class");
+      set.Add(RangeSet(static_cast<char32_t>(last), end));
+      last = -1;
       continue;
     }
     set.Add(RangeSet(character, character));

@@ -1,0 +1,239 @@
+// Vocabularies in GGUF metadata (tokenizer.ggml.*): model "gpt2" is byte-level BPE with merges,
+// model "llama" is SentencePiece's BPE, whose merges follow from the scores of its tokens.
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "gateway/text/tokenizer/pipeline.h"
+#include "gateway/text/tokenizer/pre_patterns.h"
+#include "gateway/text/utf8.h"
+
+namespace shardline {
+namespace {
+
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // "▁"
+constexpr size_t kMaxTokenBytes = 4096;
+constexpr size_t kMaxMergedBytes = 256;  // SentencePiece's own limit is far below
+
+// Values of tokenizer.ggml.token_type.
+enum TokenType : int64_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+
+// End-of-generation tokens that many files do not declare.
+constexpr std::string_view kEndLiterals[] = {
+    "<|eot_id|>",        "<|im_end|>", "<|end|>", "<|return|>",      "<|call|>", "<end_of_turn>",
+    "<|eom_id|>",        "<EOT>",      "_<EOT>",  "<|end_of_text|>", "</s>",     "<|endoftext|>",
+    "<end_of_utterance>"};
+
+std::string Key(std::string_view name) { return Cat("tokenizer.ggml.", name); }
+
+class Reader {
+ public:
+  explicit Reader(const GgufFile& file) : file_(file) {}
+
+  absl::Status ReadTokens() {
+    const GgufArray* tokens = file_.Array(Key("tokens"));
+    if (tokens == nullptr || tokens->kind != GgufArray::Kind::kString) {
+      return InvalidArgument(Key("tokens"), " must be a list of strings");
+    }
+    tokens_ = tokens->strings;
+    if (tokens_.empty() || tokens_.size() > Vocabulary::kMaxId) {
+      return InvalidArgument(Key("tokens"), " has ", tokens_.size(), " entries");
+    }
+    types_.assign(tokens_.size(), kNormal);
+    if (file_.Find(Key("token_type")) != nullptr) {
+      SL_RETURN_IF_ERROR(ReadTypes());
+    }
+    for (size_t id = 0; id < tokens_.size(); ++id) {
+      if (tokens_[id].size() > kMaxTokenBytes || !IsWellFormedUtf8(tokens_[id])) {
+        return InvalidArgument(Key("tokens"), "[", id, "] is not UTF-8 text of at most ",
+                               kMaxTokenBytes, " bytes");
+      }
+      if (tokens_[id].empty()) continue;
+      if (const auto twin = vocabulary_.Find(tokens_[id])) {
+        return InvalidArgument(Key("tokens"), "[", id, "] is the same as [", *twin, "]: '",
+                               tokens_[id], "'");
+      }
+      SL_RETURN_IF_ERROR(vocabulary_.Add(tokens_[id], static_cast<uint32_t>(id)));
+      const int64_t type = types_[id];
+      if (type != kUnknown && type != kControl && type != kUserDefined) continue;
+      AddedToken added;
+      added.content = tokens_[id];
+      added.id = static_cast<uint32_t>(id);
+      added.special = type != kUserDefined;
+      parts_.added_tokens.push_back(std::move(added));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<TokenizerParts> ByteLevel() {
+    const std::string_view pre = file_.String(Key("pre")).value_or("");
+    SL_ASSIGN_OR_RETURN(GgufPreTokenizer named, GgufPreTokenizerNamed(pre));
+    parts_.pre_tokenizer = std::move(named.pre_tokenizer);
+    BpeOptions options;
+    options.ignore_merges = named.ignore_merges;
+    parts_.model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
+    const GgufArray* merges = file_.Array(Key("merges"));
+    if (merges == nullptr || merges->kind != GgufArray::Kind::kString) {
+      return InvalidArgument(Key("merges"), " must be a list of strings");
+    }
+    parts_.model->ReserveMerges(merges->strings.size());
+    for (size_t i = 0; i < merges->strings.size(); ++i) {
+      const std::string_view merge = merges->strings[i];
+      // A token may begin with a space of its own: the separator is never the first byte.
+      const size_t space = merge.find(' ', 1);
+      if (space == std::string_view::npos) {
+        return InvalidArgument(Key("merges"), "[", i, "] must be two tokens with a space between");
+      }
+      const absl::Status added = parts_.model->AddMerge(
+          merge.substr(0, space), merge.substr(space + 1), static_cast<uint32_t>(i));
+      if (!added.ok()) return InvalidArgument(Key("merges"), "[", i, "] ", Message(added));
+    }
+    parts_.decoder = Decoder::ByteLevel();
+    SL_RETURN_IF_ERROR(Ends(named.add_bos, -1, -1));
+    return std::move(parts_);
+  }
+
+  absl::StatusOr<TokenizerParts> SentencePiece() {
+    const bool prefix = file_.Bool(Key("add_space_prefix")).value_or(true);
+    std::vector<std::unique_ptr<Normalizer>> steps;
+    if (prefix) steps.push_back(MakePrepend(std::string(kSpaceMark)));
+    steps.push_back(MakeReplace(" ", std::string(kSpaceMark)));
+    parts_.normalizer = MakeSequence(std::move(steps));
+    BpeOptions options;
+    options.byte_fallback = true;
+    options.fuse_unk = true;
+    SL_ASSIGN_OR_RETURN(const int64_t unknown, Id("unknown_token_id", 0));
+    if (unknown >= 0 && !tokens_[static_cast<size_t>(unknown)].empty()) {
+      options.unk_token = std::string(tokens_[static_cast<size_t>(unknown)]);
+    }
+    parts_.model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
+    SL_RETURN_IF_ERROR(MergesFromScores());
+    parts_.decoder = Decoder::SentencePiece(prefix);
+    SL_RETURN_IF_ERROR(Ends(true, 1, 2));
+    return std::move(parts_);
+  }
+
+ private:
+  absl::Status ReadTypes() {
+    const GgufArray* types = file_.Array(Key("token_type"));
+    const bool ints = types != nullptr && types->kind == GgufArray::Kind::kInt;
+    const bool uints = types != nullptr && types->kind == GgufArray::Kind::kUint;
+    if ((!ints && !uints) || types->size != tokens_.size()) {
+      return InvalidArgument(Key("token_type"), " must be a list of ", tokens_.size(), " integers");
+    }
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      types_[i] = ints ? types->ints[i] : static_cast<int64_t>(types->uints[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  // A token is the merge of any two tokens that it is made of; higher scores merge first.
+  absl::Status MergesFromScores() {
+    const GgufArray* scores = file_.Array(Key("scores"));
+    if (scores == nullptr || scores->kind != GgufArray::Kind::kFloat ||
+        scores->floats.size() != tokens_.size()) {
+      return InvalidArgument(Key("scores"), " must be a list of ", tokens_.size(), " floats");
+    }
+    std::vector<uint32_t> order;
+    for (size_t id = 0; id < tokens_.size(); ++id) {
+      if (std::isnan(scores->floats[id]))
+        return InvalidArgument(Key("scores"), "[", id, "] is not a number");
+      if (types_[id] == kNormal || types_[id] == kUnused)
+        order.push_back(static_cast<uint32_t>(id));
+    }
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return scores->floats[a] > scores->floats[b]; });
+    uint32_t rank = 0;
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (i > 0 && scores->floats[order[i]] != scores->floats[order[i - 1]]) ++rank;
+      const std::string_view token = tokens_[order[i]];
+      if (token.size() > kMaxMergedBytes || token.empty()) continue;
+      for (size_t cut = CharacterLength(token[0]); cut < token.size();
+           cut += CharacterLength(token[cut])) {
+        const auto left = parts_.model->vocabulary().Find(token.substr(0, cut));
+        const auto right = parts_.model->vocabulary().Find(token.substr(cut));
+        if (left && right) parts_.model->AddMerge(*left, *right, rank, order[i]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // An id from the metadata; -1 where there is neither the key nor a usable fallback.
+  absl::StatusOr<int64_t> Id(std::string_view name, int64_t fallback) const {
+    const auto size = static_cast<int64_t>(tokens_.size());
+    if (file_.Find(Key(name)) == nullptr) return fallback < size ? fallback : -1;
+    const std::optional<int64_t> id = file_.Int(Key(name));
+    if (id && (*id == -1 || *id == 0xFFFFFFFF)) return -1;  // written for "none"
+    if (!id || *id < 0 || *id >= size)
+      return InvalidArgument(Key(name), " must be an id below ", size);
+    return *id;
+  }
+
+  // BOS, EOS and everything else that ends a generation.
+  absl::Status Ends(bool add_bos, int64_t default_bos, int64_t default_eos) {
+    SL_ASSIGN_OR_RETURN(parts_.bos_id, Id("bos_token_id", default_bos));
+    SL_ASSIGN_OR_RETURN(parts_.eos_id, Id("eos_token_id", default_eos));
+    add_bos = file_.Bool(Key("add_bos_token")).value_or(add_bos) && parts_.bos_id >= 0;
+    const bool add_eos = file_.Bool(Key("add_eos_token")).value_or(false) && parts_.eos_id >= 0;
+    std::vector<uint32_t> before, after;
+    if (add_bos) before.push_back(static_cast<uint32_t>(parts_.bos_id));
+    if (add_eos) after.push_back(static_cast<uint32_t>(parts_.eos_id));
+    if (add_bos || add_eos) parts_.post_processor.AddAround(std::move(before), std::move(after));
+
+    std::vector<uint32_t>& ends = parts_.eos_ids;
+    const auto add = [&ends](int64_t id) {
+      const auto value = static_cast<uint32_t>(id);
+      if (id >= 0 && std::find(ends.begin(), ends.end(), value) == ends.end())
+        ends.push_back(value);
+    };
+    add(parts_.eos_id);
+    for (const char* name : {"eot_token_id", "eom_token_id"}) {
+      SL_ASSIGN_OR_RETURN(const int64_t id, Id(name, -1));
+      add(id);
+    }
+    for (const std::string_view literal : kEndLiterals) {
+      const auto id = parts_.model->vocabulary().Find(literal);
+      if (id && types_[*id] == kControl) add(*id);
+    }
+    return absl::OkStatus();
+  }
+
+  const GgufFile& file_;
+  std::vector<std::string_view> tokens_;
+  std::vector<int64_t> types_;
+  Vocabulary vocabulary_;
+  TokenizerParts parts_;
+};
+
+absl::StatusOr<TokenizerParts> ReadParts(const GgufFile& file, std::string_view model) {
+  Reader reader(file);
+  SL_RETURN_IF_ERROR(reader.ReadTokens());
+  if (model == "gpt2") return reader.ByteLevel();
+  if (model == "llama") return reader.SentencePiece();
+  return InvalidArgument(Key("model"), " '", model, "' is not supported (gpt2 and llama are)");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromGguf(const GgufFile& file) {
+  if (file.Find(Key("model")) == nullptr || file.Find(Key("tokens")) == nullptr) {
+    return FailedPrecondition(file.path(), ": has no vocabulary (", Key("tokens"), ")");
+  }
+  const std::optional<std::string_view> model = file.String(Key("model"));
+  if (!model) return InvalidArgument(file.path(), ": ", Key("model"), " must be a string");
+  absl::StatusOr<TokenizerParts> parts = ReadParts(file, *model);
+  if (!parts.ok()) return Annotate(parts.status(), file.path());
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      PipelineTokenizer::Create(*std::move(parts));
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), file.path());
+  return tokenizer;
+}
+
+}  // namespace shardline
