@@ -96,9 +96,11 @@ absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequ
 absl::StatusOr<std::shared_ptr<LiveRequest>> StartGenerate(const Gateway& gateway,
                                                            const v1::GenerateRequest& request,
                                                            uint64_t deadline_ns) {
-  absl::StatusOr<Admission> admission = Prepare(gateway, request, deadline_ns);
-  absl::StatusOr<std::shared_ptr<LiveRequest>> live = admission.status();
-  if (admission.ok()) live = gateway.router.Admit(*std::move(admission));
+  const auto start = [&]() -> absl::StatusOr<std::shared_ptr<LiveRequest>> {
+    SL_ASSIGN_OR_RETURN(Admission admission, Prepare(gateway, request, deadline_ns));
+    return gateway.router.Admit(std::move(admission));
+  };
+  auto live = start();
   if (!live.ok()) gateway.metrics.Rejected();
   return live;
 }
