@@ -106,6 +106,14 @@ void Drain(const Settings& settings, Life& life, Router& router) {
   router.EndAll(v1::ERROR_CODE_DRAINING, "the server is shutting down");
 }
 
+// Lets the last events reach readers that read.
+void FlushStreams(const Gateway& gateway, Life& life) {
+  const auto deadline = Clock::now() + std::chrono::seconds(life.stops() > 1 ? 0 : 2);
+  while (gateway.open_streams > 0 && Clock::now() < deadline) {
+    life.Wait(std::chrono::milliseconds(5));
+  }
+}
+
 // Should gRPC or a thread hang at the end, the process still ends.
 void EndWithin(std::chrono::seconds limit) {
   std::thread([limit] {
@@ -130,7 +138,7 @@ int Serve(const Settings& settings, Life& life) {
   options.stalled_reader_ns = static_cast<uint64_t>(settings.stalled_reader_seconds * 1e9);
   options.eos_ids = text->eos_ids;
   Router router(options, text->tokenizer.get(), &metrics);
-  const Gateway gateway{settings, *text, router, metrics, GrpcVersion()};
+  const Gateway gateway{settings, *text, router, metrics, GrpcVersion(), {}};
   auto server = Server::Start(gateway);
   if (!server.ok()) return Fail(2, Message(server.status()));
 
@@ -165,9 +173,14 @@ int Serve(const Settings& settings, Life& life) {
   (*server)->SetReady(false);
   Drain(settings, life, router);
   EndWithin(std::chrono::seconds(15));
-  (*server)->Shutdown(std::chrono::milliseconds(life.stops() > 1 ? 100 : 2000));
+  FlushStreams(gateway, life);
+  (*server)->Shutdown(std::chrono::milliseconds(50));
   supervisor.Stop();
-  return Fail(life.exit_code(), life.why());
+  // The listeners take seconds to come down by themselves and hold nothing that outlives the
+  // process.
+  const int code = Fail(life.exit_code(), life.why());
+  std::fflush(nullptr);
+  _exit(code);
 }
 
 int Main(int argc, char** argv) {

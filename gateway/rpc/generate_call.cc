@@ -22,8 +22,11 @@ uint64_t DeadlineNs(SystemClock::time_point deadline) {
 class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
                      public std::enable_shared_from_this<GenerateCall> {
  public:
-  GenerateCall(Router& router, grpc::CallbackServerContext* context)
-      : router_(router), deadline_(context->deadline()) {}
+  GenerateCall(const Gateway& gateway, grpc::CallbackServerContext* context)
+      : gateway_(gateway), router_(gateway.router), deadline_(context->deadline()) {
+    ++gateway_.open_streams;
+  }
+  ~GenerateCall() override { --gateway_.open_streams; }
 
   // Keeps itself alive until OnDone.
   void Start(std::shared_ptr<LiveRequest> request) {
@@ -86,6 +89,7 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
                : grpc::Status(grpc::StatusCode::CANCELLED, "the call was cancelled");
   }
 
+  const Gateway& gateway_;
   Router& router_;
   const SystemClock::time_point deadline_;
   std::shared_ptr<GenerateCall> self_;
@@ -109,7 +113,7 @@ grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(const Gateway& ga
                                                                const v1::GenerateRequest& request) {
   auto live = StartGenerate(gateway, request, DeadlineNs(context->deadline()));
   if (!live.ok()) return new RefusedCall(ToGrpc(live.status()));
-  const auto call = std::make_shared<GenerateCall>(gateway.router, context);
+  const auto call = std::make_shared<GenerateCall>(gateway, context);
   call->Start(*std::move(live));
   return call.get();
 }

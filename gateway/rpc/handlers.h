@@ -2,6 +2,7 @@
 // statuses into gRPC's.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -23,6 +24,7 @@ struct Gateway {
   Router& router;
   Metrics& metrics;
   std::string grpc_version;
+  mutable std::atomic<int> open_streams{0};  // Generate calls whose last event is not yet out
 };
 
 // An empty name means the served model. Errors: NotFound.
