@@ -108,7 +108,7 @@ void Drain(const Settings& settings, Life& life, Router& router) {
 
 // Lets the last events reach readers that read.
 void FlushStreams(const Gateway& gateway, Life& life) {
-  const auto deadline = Clock::now() + std::chrono::seconds(life.stops() > 1 ? 0 : 2);
+  const auto deadline = Clock::now() + std::chrono::milliseconds(life.stops() > 1 ? 200 : 2000);
   while (gateway.open_streams > 0 && Clock::now() < deadline) {
     life.Wait(std::chrono::milliseconds(5));
   }
