@@ -61,7 +61,6 @@ uint64_t AvailableMemoryBytes() {
 }
 
 absl::StatusOr<MemoryPool> MemoryPool::Create(size_t bytes) {
-  constexpr size_t kPage = 4096;
   MemoryPool pool;
   if (bytes == 0) return pool;
   if (const uint64_t available = AvailableMemoryBytes(); available > 0 && bytes > available) {
@@ -72,13 +71,16 @@ absl::StatusOr<MemoryPool> MemoryPool::Create(size_t bytes) {
   pool.data_ = static_cast<std::byte*>(data);
   pool.bytes_ = bytes;
   madvise(data, bytes, MADV_HUGEPAGE);
-#if defined(MADV_POPULATE_WRITE)
-  if (madvise(data, bytes, MADV_POPULATE_WRITE) == 0) return pool;
-#endif
-  for (size_t i = 0; i < bytes; i += kPage) {
-    static_cast<volatile std::byte*>(data)[i] = std::byte{0};
-  }
   return pool;
+}
+
+void MemoryPool::Populate(size_t offset, size_t bytes) const {
+  constexpr size_t kPage = 4096;
+  const size_t begin = offset / kPage * kPage;
+  const size_t end = std::min(bytes_, offset + bytes);
+#if defined(MADV_POPULATE_WRITE)
+  if (begin < end) madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE);
+#endif
 }
 
 MemoryPool::~MemoryPool() {

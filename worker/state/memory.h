@@ -13,8 +13,7 @@ namespace shardline {
 // known.
 uint64_t AvailableMemoryBytes();
 
-// Zeroed memory of its own mapping, on huge pages where the kernel gives them, every page touched,
-// so that nothing faults or fails later.
+// Zeroed memory of its own mapping, on huge pages where the kernel gives them.
 class MemoryPool {
  public:
   MemoryPool() = default;
@@ -28,6 +27,10 @@ class MemoryPool {
     std::swap(bytes_, other.bytes_);
     return *this;
   }
+
+  // Backs [offset, offset + bytes) with real pages now; what is written there stays, and other
+  // threads may use the pool meanwhile. Kernels before 5.14 do it at the first use instead.
+  void Populate(size_t offset, size_t bytes) const;
 
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }

@@ -1,10 +1,18 @@
 #include "worker/state/state.h"
 
+#include <sched.h>
+
+#include <algorithm>
 #include <cassert>
 
 #include "worker/state/memory.h"
 
 namespace shardline {
+namespace {
+
+constexpr size_t kPopulateAtOnce = size_t{256} << 20, kPopulateStep = size_t{32} << 20;
+
+}  // namespace
 
 struct StateStorage::Group {
   StateGroup shape;
@@ -13,6 +21,11 @@ struct StateStorage::Group {
   size_t plane_bytes;          // keys, or values, of one layer
   MemoryPool pool;             // [layers, 2, plane_bytes]
   std::vector<int32_t> table;  // [slots, table_size]
+
+  // Keys, or values, of one layer in one block.
+  size_t block_plane() const {
+    return size_t{1} * shape.kv_heads * kBlockTokens * shape.head_dim * SizeOf(shape.type);
+  }
 };
 
 absl::StatusOr<std::unique_ptr<StateStorage>> StateStorage::Create(
@@ -27,9 +40,7 @@ absl::StatusOr<std::unique_ptr<StateStorage>> StateStorage::Create(
     const StateGroup& shape = groups[g];
     Group group{.shape = shape, .blocks = blocks_per_group[g]};
     group.table_size = (max_context + kBlockTokens - 1) / kBlockTokens;
-    const size_t block_plane =
-        size_t{1} * shape.kv_heads * kBlockTokens * shape.head_dim * SizeOf(shape.type);
-    group.plane_bytes = (group.blocks * block_plane + 4095) / 4096 * 4096;
+    group.plane_bytes = (group.blocks * group.block_plane() + 4095) / 4096 * 4096;
     auto pool = MemoryPool::Create(group.plane_bytes * 2 * shape.layers);
     if (!pool.ok()) {
       return ResourceExhausted("KV cache: ", Message(pool.status()), "; lower --kv-cache-bytes");
@@ -39,10 +50,42 @@ absl::StatusOr<std::unique_ptr<StateStorage>> StateStorage::Create(
     group.table.assign(static_cast<size_t>(max_sequences) * group.table_size, 0);
     storage->groups_.push_back(std::move(group));
   }
+  storage->PopulateAll();
   return storage;
 }
 
 StateStorage::~StateStorage() = default;
+
+void StateStorage::PopulateAll() {
+  const int64_t next = Populate(0, kPopulateAtOnce, {});
+  if (next < 0) return;
+  populating_ = std::jthread([this, next](const std::stop_token& stop) {
+    const sched_param none{};
+    sched_setscheduler(0, SCHED_IDLE, &none);  // this thread alone
+    for (int64_t block = next; block >= 0 && !stop.stop_requested();) {
+      block = Populate(block, kPopulateStep, stop);
+    }
+  });
+}
+
+int64_t StateStorage::Populate(int64_t first, size_t bytes, const std::stop_token& stop) const {
+  int64_t most = 0;
+  size_t block_bytes = 1;  // of one block in every group
+  for (const Group& group : groups_) {
+    most = std::max<int64_t>(most, group.blocks);
+    block_bytes += group.shape.block_bytes();
+  }
+  const int64_t end = std::min<int64_t>(most, first + 1 + bytes / block_bytes);
+  for (const Group& group : groups_) {
+    const size_t begin = first * group.block_plane();
+    const size_t length =
+        std::max<int64_t>(0, std::min<int64_t>(end, group.blocks) - first) * group.block_plane();
+    for (int plane = 0; plane < 2 * group.shape.layers && !stop.stop_requested(); ++plane) {
+      group.pool.Populate(group.plane_bytes * plane + begin, length);
+    }
+  }
+  return end < most ? end : -1;
+}
 
 void StateStorage::Apply(const std::vector<BlockUpdate>& updates) {
   for (const BlockUpdate& update : updates) {

@@ -1,10 +1,12 @@
-// The sequences' state on one rank: paged KV pools and block tables, by group. A group is the layers
-// whose caches have one shape and one life (full attention, or a window). Which block belongs to whom is
-// decided by rank 0's scheduler and arrives in the step plan; this class only stores.
+// The sequences' state on one rank: paged KV pools and block tables, by group. A group is the
+// layers whose caches have one shape and one life (full attention, or a window). Which block
+// belongs to whom is decided by rank 0's scheduler and arrives in the step plan; this class only
+// stores.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -32,10 +34,13 @@ struct StateGroup {
 
 class StateStorage {
  public:
-  // Memory is reserved and touched here. Errors: ResourceExhausted naming --kv-cache-bytes.
+  // Memory is reserved here. The blocks that are used first get their pages at once, the others
+  // from a thread that runs when nothing else wants to: fresh memory can be slow, and a start
+  // should not wait for all of it. Errors: ResourceExhausted naming --kv-cache-bytes.
   static absl::StatusOr<std::unique_ptr<StateStorage>> Create(std::vector<StateGroup> groups,
                                                               std::vector<int32_t> blocks_per_group,
-                                                              int max_sequences, int64_t max_context);
+                                                              int max_sequences,
+                                                              int64_t max_context);
   ~StateStorage();
 
   void Apply(const std::vector<BlockUpdate>& updates);
@@ -47,7 +52,13 @@ class StateStorage {
  private:
   StateStorage() = default;
   struct Group;
+  void PopulateAll();
+  // Backs blocks from `first` on, about `bytes` of them, with pages; returns the next block, -1
+  // after the last.
+  int64_t Populate(int64_t first, size_t bytes, const std::stop_token& stop) const;
+
   std::vector<Group> groups_;
+  std::jthread populating_;  // last: it uses the groups
 };
 
 }  // namespace shardline

@@ -38,6 +38,17 @@ TEST(MemoryPool, RefusesMoreThanThereIs) {
   EXPECT_EQ(pool.status().code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST(MemoryPool, PopulatingKeepsWhatIsWritten) {
+  auto pool = MemoryPool::Create(100000);
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  pool->data()[5000] = std::byte{7};
+  pool->Populate(4097, 3000);
+  pool->Populate(0, 1 << 20);  // past the end: up to the end
+  pool->Populate(200000, 10);
+  EXPECT_EQ(pool->data()[5000], std::byte{7});
+  EXPECT_EQ(pool->data()[99999], std::byte{0});
+}
+
 TEST(StateStorage, PagesOfLayersDoNotOverlapAndStartAtZero) {
   const std::vector<StateGroup> groups = {
       {.layers = 3, .kv_heads = 2, .head_dim = 8, .type = DType::kF32},
