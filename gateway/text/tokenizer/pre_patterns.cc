@@ -1,6 +1,5 @@
 #include "gateway/text/tokenizer/pre_patterns.h"
 
-#include <initializer_list>
 #include <vector>
 
 namespace shardline {
@@ -27,7 +26,7 @@ constexpr const char* kDeepSeek3 =
 // Patterns are applied one after the other, each inside the parts the ones before left; matches
 // stand alone (Split, Isolated).
 struct Row {
-  std::initializer_list<const char*> names;
+  std::vector<const char*> names;
   std::vector<const char*> patterns;
   bool ignore_merges = false;
   bool add_bos = false;
