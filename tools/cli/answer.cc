@@ -126,7 +126,7 @@ std::string Answer::Summary() const {
                   " tok/s");
     }
   }
-  return Cat(line, ", finished: ", reasons_.empty() ? "no" : reasons_);
+  return reasons_.empty() ? line : Cat(line, ", finished: ", reasons_);
 }
 
 }  // namespace shardline::cli
