@@ -83,7 +83,7 @@ enum class StmtKind {
   kWith,        // targets[i] = exprs[i]: body
   kBlock,       // name, body
   kAutoescape,  // exprs[0], body
-  kGeneration,  // body
+  kGeneration,  // macro
   kLoad,        // include, import, from, extends: fails when it is reached
   kBreak,
   kContinue,

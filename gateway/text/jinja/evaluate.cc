@@ -185,11 +185,13 @@ Value Interpreter::EvaluateCompare(const Expr& expr) {
   return Value(true);
 }
 
-Arguments Interpreter::EvaluateArguments(const ArgumentExprs& exprs, Arguments arguments) {
+Arguments Interpreter::EvaluateArguments(const ArgumentExprs& exprs, Arguments arguments,
+                                         const Value* caller) {
   for (const ExprPtr& expr : exprs.positional) arguments.positional.push_back(Evaluate(*expr));
   for (const auto& [name, expr] : exprs.keyword) {
     arguments.keyword.emplace_back(name, Evaluate(*expr));
   }
+  if (caller != nullptr) arguments.keyword.emplace_back("caller", *caller);
   if (exprs.more_positional) {
     for (Value& value : Collect(Evaluate(*exprs.more_positional))) {
       arguments.positional.push_back(std::move(value));
@@ -213,9 +215,7 @@ Arguments Interpreter::EvaluateArguments(const ArgumentExprs& exprs, Arguments a
 
 Value Interpreter::EvaluateCall(const Expr& expr, const Value* caller) {
   const Value callee = Evaluate(*expr.items[0]);
-  Arguments arguments;
-  if (caller != nullptr) arguments.keyword.emplace_back("caller", *caller);
-  arguments = EvaluateArguments(expr.arguments, std::move(arguments));
+  Arguments arguments = EvaluateArguments(expr.arguments, {}, caller);
   line_ = expr.line;
   return Call(callee, std::move(arguments));
 }

@@ -245,15 +245,7 @@ class PercentFormatter {
                 " is required, not ", TypeName(value));
     }
     const unsigned base = c.type == 'o' ? 8 : c.type == 'x' || c.type == 'X' ? 16 : 10;
-    auto rest = number < 0 ? -static_cast<unsigned __int128>(number)
-                           : static_cast<unsigned __int128>(number);
-    std::string digits;
-    do {
-      digits.insert(digits.begin(),
-                    (c.type == 'X' ? "0123456789ABCDEF"
-                                   : "0123456789abcdef")[static_cast<unsigned>(rest % base)]);
-      rest /= base;
-    } while (rest > 0);
+    std::string digits = DigitText(Magnitude(number), base, c.type == 'X');
     if (c.precision > static_cast<int64_t>(digits.size())) {
       CheckTextSize(static_cast<size_t>(c.precision));
       digits.insert(0, static_cast<size_t>(c.precision) - digits.size(), '0');

@@ -275,15 +275,7 @@ Value FormatInteger(const Spec& spec, const Value& value) {
   if (spec.grouping == ',' && base != 10) {
     ValueError("Cannot specify ',' with '", spec.type, "'.");
   }
-  auto rest =
-      number < 0 ? -static_cast<unsigned __int128>(number) : static_cast<unsigned __int128>(number);
-  std::string digits;
-  do {
-    digits.insert(digits.begin(),
-                  (spec.type == 'X' ? "0123456789ABCDEF"
-                                    : "0123456789abcdef")[static_cast<unsigned>(rest % base)]);
-    rest /= base;
-  } while (rest > 0);
+  const std::string digits = DigitText(Magnitude(number), base, spec.type == 'X');
   const std::string sign = SignOf(spec, number < 0) + (spec.alternate ? prefix : "");
   return FormatNumber(spec, sign, digits, "", base == 10 ? 3 : 4);
 }

@@ -88,8 +88,11 @@ Interpreter::Flow Interpreter::Execute(const Stmt& stmt) {
       autoescape_ = before;
       return flow;
     }
-    case StmtKind::kGeneration:
-      return ExecuteInner(stmt.body, stmt.unset);
+    case StmtKind::kGeneration: {
+      const Value body = MakeMacro(*stmt.macro, "");
+      AppendStr(CallMacro(body.as<MacroObject>(), {}), out_);
+      break;
+    }
     case StmtKind::kLoad:
       RuntimeError("{% ", stmt.name, " %}: chat templates cannot load other templates");
     case StmtKind::kBreak:

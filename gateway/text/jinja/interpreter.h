@@ -72,7 +72,8 @@ class Interpreter {
   Value EvaluateConcat(const Expr& expr);
   Value EvaluateDict(const Expr& expr);
   std::vector<Value> EvaluateAll(const std::vector<ExprPtr>& exprs);
-  Arguments EvaluateArguments(const ArgumentExprs& exprs, Arguments arguments);
+  Arguments EvaluateArguments(const ArgumentExprs& exprs, Arguments arguments,
+                              const Value* caller = nullptr);
   bool Test(const Expr& expr);  // truth of a condition
   const Value& ConstantAt(int index);
   const Value* Context(int slot);  // a render variable or a global function

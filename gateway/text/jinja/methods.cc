@@ -64,8 +64,7 @@ Value IsDisjoint(Call& call) {
 
 Value BitLength(Call& call) {
   const Int value = call.self.integer();
-  auto rest =
-      value < 0 ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
+  auto rest = Magnitude(value);
   int bits = 0;
   for (; rest > 0; rest >>= 1) ++bits;
   return Value(bits);
@@ -73,8 +72,7 @@ Value BitLength(Call& call) {
 
 Value BitCount(Call& call) {
   const Int value = call.self.integer();
-  const auto rest =
-      value < 0 ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
+  const auto rest = Magnitude(value);
   return Value(std::popcount(static_cast<uint64_t>(rest)) +
                std::popcount(static_cast<uint64_t>(rest >> 64)));
 }

@@ -409,12 +409,15 @@ std::unique_ptr<Stmt> Parser::ParseAutoescape() {
   return stmt;
 }
 
+// The body is a macro of its own, called at once: what it sets stays inside.
 std::unique_ptr<Stmt> Parser::ParseGeneration() {
   auto stmt = NewStmt(StmtKind::kGeneration, Next().line);
+  stmt->macro = std::make_unique<MacroNode>();
   const Temporarily soft(&soft_, false);
   const Temporarily loops(&loops_, 0);
-  stmt->body = ParseStatements({"endgeneration"});
+  stmt->macro->body = ParseStatements({"endgeneration"});
   Next();
+  FinishMacro(stmt->macro.get(), stmt->line);
   return stmt;
 }
 

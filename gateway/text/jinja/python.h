@@ -31,8 +31,10 @@ Value ToReprValue(const Value& value);        // wholly marked when anything in 
 std::string ReprText(std::string_view text);  // a string's repr
 std::string AsciiOf(std::string_view repr);   // as ascii() escapes a repr
 std::string IntText(Int value);
-std::string FloatText(double value);  // float.__repr__
-bool HasMarks(const Value& value);    // any marked byte in it, at any depth
+std::string DigitText(unsigned __int128 value, unsigned base, bool upper = false);  // base <= 16
+unsigned __int128 Magnitude(Int value);  // its absolute value
+std::string FloatText(double value);     // float.__repr__
+bool HasMarks(const Value& value);       // any marked byte in it, at any depth
 
 double ToDouble(const Value& number);  // of an Int, Bool or Float
 [[noreturn]] void FailUndefined(const Value& undefined);

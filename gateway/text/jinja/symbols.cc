@@ -137,12 +137,12 @@ class Symbols {
       }
       case StmtKind::kMacro:
       case StmtKind::kCall:
+      case StmtKind::kGeneration:
         return DescendMacro(*stmt.macro);
       case StmtKind::kSetBlock:
       case StmtKind::kFilter:
       case StmtKind::kWith:
-      case StmtKind::kAutoescape:
-      case StmtKind::kGeneration: {
+      case StmtKind::kAutoescape: {
         Symbols inner(tree_, this);
         if (stmt.kind == StmtKind::kWith) {
           for (const ExprPtr& target : stmt.targets) inner.Parameters(*target);

@@ -10,17 +10,23 @@
 
 namespace shardline::jinja {
 
-std::string IntText(Int value) {
-  if (value == 0) return "0";
-  char digits[48];
+std::string DigitText(unsigned __int128 value, unsigned base, bool upper) {
+  const char* const kDigits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+  char digits[128];
   size_t begin = sizeof(digits);
-  const bool negative = value < 0;
-  auto rest =
-      negative ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
-  for (; rest > 0; rest /= 10)
-    digits[--begin] = static_cast<char>('0' + static_cast<int>(rest % 10));
-  if (negative) digits[--begin] = '-';
+  do {
+    digits[--begin] = kDigits[static_cast<unsigned>(value % base)];
+    value /= base;
+  } while (value > 0);
   return std::string(digits + begin, sizeof(digits) - begin);
+}
+
+unsigned __int128 Magnitude(Int value) {
+  return value < 0 ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
+}
+
+std::string IntText(Int value) {
+  return Cat(value < 0 ? "-" : "", DigitText(Magnitude(value), 10));
 }
 
 std::string FloatText(double value) {
@@ -297,16 +303,21 @@ bool PlainDigits(std::string_view text, std::string* out) {
   return true;
 }
 
+// Without the whitespace that Python's numbers may have around them.
 std::string_view Stripped(std::string_view text) {
+  if (IsAscii(text)) {
+    const size_t begin = std::min(text.find_first_not_of(" \t\n\v\f\r"), text.size());
+    return text.substr(begin, text.find_last_not_of(" \t\n\v\f\r") + 1 - begin);
+  }
   const size_t begin = SkipSpace(text, 0);
-  return text.substr(begin, SkipSpaceBackwards(text, text.size()) - std::min(begin, text.size()));
+  return text.substr(begin, SkipSpaceBackwards(text, text.size()) - begin);
 }
 
 }  // namespace
 
 bool ParseInt(std::string_view text, int base, Int* value) {
-  if (SkipSpace(text, 0) >= text.size()) return false;
   text = Stripped(text);
+  if (text.empty()) return false;
   bool negative = false;
   if (!text.empty() && (text[0] == '+' || text[0] == '-')) {
     negative = text[0] == '-';
@@ -355,9 +366,9 @@ bool ParseInt(std::string_view text, int base, Int* value) {
 }
 
 bool ParseFloat(std::string_view text, double* value) {
-  if (SkipSpace(text, 0) >= text.size()) return false;
+  text = Stripped(text);
   std::string plain;
-  if (!PlainDigits(Stripped(text), &plain)) return false;
+  if (text.empty() || !PlainDigits(text, &plain)) return false;
   std::string_view digits = plain;
   const bool negative = !digits.empty() && digits[0] == '-';
   if (!digits.empty() && (digits[0] == '+' || digits[0] == '-')) digits.remove_prefix(1);

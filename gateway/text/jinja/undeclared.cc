@@ -61,6 +61,7 @@ class Finder {
         Visit(stmt.else_body);
         return;
       case StmtKind::kMacro:
+      case StmtKind::kGeneration:
         return VisitMacro(*stmt.macro);
       case StmtKind::kCall:
         Load(stmt.exprs);
