@@ -107,8 +107,10 @@ Interpreter::ScopeRef Interpreter::NewScope(const ScopeRef& outer,
                                             const std::vector<int>& unset) const {
   auto scope = Make<Scope>(outer);
   for (const int slot : unset) {
-    scope->Set(slot, MakeUndefined(
-                         Cat(ReprText(tree_.names[static_cast<size_t>(slot)]), " is undefined")));
+    const Value value =
+        MakeUndefined(Cat(ReprText(tree_.names[static_cast<size_t>(slot)]), " is undefined"));
+    value.as<UndefinedObject>().unset = true;
+    scope->Set(slot, value);
   }
   return scope;
 }
@@ -229,12 +231,23 @@ void Interpreter::ExecuteCallBlock(const Stmt& stmt) {
   }
 }
 
+// A block sees the variables that are set where it stands (`scope`) as if they had been passed to
+// the template, and none of the names that are still to be set there.
 void Interpreter::ExecuteBlock(const Stmt& stmt, const ScopeRef& scope) {
   const Recursion recursion(this);
-  const InScope inner(this, NewScope(scope, stmt.unset));
+  auto context = Make<Scope>(ScopeRef());
+  for (const Scope* outer = scope.get(); outer != nullptr; outer = outer->parent.get()) {
+    for (const auto& [slot, value] : outer->variables) {
+      const bool unset = value.is_undefined() && value.as<UndefinedObject>().unset;
+      if (!unset && context->Find(slot) == nullptr) context->Set(slot, value);
+    }
+  }
+  const InScope inner(this, NewScope(context, stmt.unset));
   scope_->Set(tree_.super_slot,
               MakeUndefined(Cat("there is no parent block called ", ReprText(stmt.name), ".")));
+  const bool before = std::exchange(autoescape_, false);
   Execute(stmt.body);
+  autoescape_ = before;
 }
 
 void Interpreter::CheckNamespaces(const Expr& target) {

@@ -192,6 +192,7 @@ struct DictObject : Object {
 struct UndefinedObject : Object {
   std::string message;  // what an operation on it fails with
   ErrorKind error = ErrorKind::kUndefined;
+  bool unset = false;  // stands for a variable that its scope has not set yet
 };
 
 struct NamespaceObject : Object {
