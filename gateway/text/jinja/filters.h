@@ -22,7 +22,7 @@ Value Urlencode(CallFrame& call);
 Value Wordcount(CallFrame& call);
 Value Xmlattr(CallFrame& call);
 
-// filters_wrap.cc
+// filters_wordwrap.cc, filters_urlize.cc, filters_pprint.cc
 Value Wordwrap(CallFrame& call);
 Value Urlize(CallFrame& call);
 Value Pprint(CallFrame& call);
@@ -44,13 +44,15 @@ Value Groupby(CallFrame& call);
 Value Items(CallFrame& call);
 Value Join(CallFrame& call);
 Value Last(CallFrame& call);
-Value Map(CallFrame& call);
 Value MinOrMax(CallFrame& call, bool max);
 Value Random(CallFrame& call);
 Value Reverse(CallFrame& call);
-Value SelectOrReject(CallFrame& call, bool select, bool attribute);
 Value SliceColumns(CallFrame& call);
 Value Sort(CallFrame& call);
 Value Unique(CallFrame& call);
+
+// filters_select.cc
+Value Map(CallFrame& call);
+Value SelectOrReject(CallFrame& call, bool select, bool attribute);
 
 }  // namespace shardline::jinja::filters

@@ -1,5 +1,5 @@
-// The parser's class, shared by its two files: statements (parser.cc) and expressions
-// (parser_expressions.cc).
+// The parser's class, shared by its files: statements (parser.cc), operators (parser_operators.cc)
+// and what they work on (parser_expressions.cc).
 #pragma once
 
 #include <initializer_list>
@@ -67,7 +67,7 @@ class Parser {
   void FinishMacro(MacroNode* macro, int line);
   std::unique_ptr<Stmt> NewStmt(StmtKind kind, int line) const;
 
-  // Expressions (parser_expressions.cc).
+  // Expressions (parser_operators.cc down to ParseUnary, parser_expressions.cc).
   ExprPtr ParseExpression(bool with_condition = true);
   ExprPtr ParseCondition();
   ExprPtr ParseOr();
