@@ -115,7 +115,7 @@ void AddedTokenTrie::Split(const Piece& piece, const Policy& policy,
       }
     }
     if (token.single_word && (EndsWithWord(text, begin) || StartsWithWord(text, end))) continue;
-    if (token.lstrip) begin = SpacesLeftOf(text, begin, std::min(done, begin));
+    if (token.lstrip) begin = std::max(done, SpacesLeftOf(text, begin, std::min(done, begin)));
     if (token.rstrip) end = SpacesRightOf(text, end);
     if (done < begin) append(done, begin, -1);
     append(begin, end, token.id);

@@ -3,6 +3,7 @@
 // DecodedToken.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -30,6 +31,11 @@ class Decoder {
   absl::StatusOr<std::string> Bytes(std::string_view token) const;
   // Is the first space of a decoded text dropped?
   bool strips_first_space() const { return strips_first_space_; }
+  // Are tokens written in the byte alphabet?
+  bool byte_level() const {
+    return std::any_of(steps_.begin(), steps_.end(),
+                       [](const Step& step) { return step.kind == Kind::kByteLevel; });
+  }
 
  private:
   enum class Kind {

@@ -41,16 +41,18 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> PipelineTokenizer::Create(TokenizerPa
 }
 
 absl::Status PipelineTokenizer::BuildTries() {
-  for (const AddedToken& token : parts_.added_tokens) {
-    if (!token.normalized) {
-      raw_tokens_.Add(token.content, token);
-      continue;
+  // Of two tokens that normalise to the same text the special one counts, then the first.
+  for (const bool special : {true, false}) {
+    for (const AddedToken& token : parts_.added_tokens) {
+      if (token.special != special) continue;
+      std::string content = token.content;
+      size_t origin = 0;
+      if (token.normalized && parts_.normalizer != nullptr) {
+        SL_RETURN_IF_ERROR(parts_.normalizer->Apply(content, origin));
+      }
+      (token.normalized ? normalized_tokens_ : raw_tokens_).Add(content, token);
+      special_normalized_ |= token.normalized && special;
     }
-    std::string content = token.content;
-    size_t origin = 0;
-    if (parts_.normalizer != nullptr) SL_RETURN_IF_ERROR(parts_.normalizer->Apply(content, origin));
-    normalized_tokens_.Add(content, token);
-    special_normalized_ |= token.special;
   }
   return absl::OkStatus();
 }
@@ -67,7 +69,12 @@ absl::Status PipelineTokenizer::BuildRaw() {
     SL_ASSIGN_OR_RETURN(raw_[id], parts_.decoder.Bytes(token));
   }
   for (const AddedToken& token : parts_.added_tokens) {
+    // A control token is its literal. Others are decoded like the vocabulary ("▁▁" is two spaces),
+    // but for the byte alphabet, which they are not written in.
     raw_[token.id] = token.content;
+    if (!token.special && !parts_.decoder.byte_level()) {
+      SL_ASSIGN_OR_RETURN(raw_[token.id], parts_.decoder.Bytes(token.content));
+    }
     special_[token.id] = token.special;
   }
   return absl::OkStatus();
@@ -109,6 +116,7 @@ absl::Status PipelineTokenizer::Normalize(const EncodeOptions& options, std::str
       normalized = before;
       SL_RETURN_IF_ERROR(parts_.normalizer->Apply(normalized, piece.origin));
       piece.text = normalized;
+      piece = piece.Part(0, normalized.size());
     }
     if (normalized_tokens_.empty()) {
       if (!piece.text.empty()) pieces.push_back(piece);

@@ -111,7 +111,7 @@ RegexSet LetterSymbols() {
 RegexSet WordSet(bool superscripts) {
   RegexSet set = FromCategories({"L", "M", "Nd", "Nl", "Pc"});
   set.Add(LetterSymbols());
-  if (superscripts) {  // Oniguruma's \w has them, its [[:word:]] has not
+  if (superscripts) {  // Oniguruma's \w has them; in brackets, and as [:word:], it has not
     set.Add(RangeSet(0xB2, 0xB3));
     set.Add(RangeSet(0xB9, 0xB9));
     set.Add(RangeSet(0xBC, 0xBE));
@@ -207,7 +207,7 @@ absl::StatusOr<RegexSet> NamedSet(std::string_view name, bool posix_bracket) {
   if (loose == "ascii") return RangeSet(0, 0x7F);
   if (loose == "space" || loose == "whitespace") return SpaceSet();
   if (loose == "word") return WordSet(false);
-  if (loose == "xdigit") return EscapeSet('h');
+  if (loose == "xdigit") return EscapeSet('h', true);
   if (loose == "upper" || loose == "uppercase") return Binary(UCHAR_UPPERCASE);
   if (loose == "lower" || loose == "lowercase") return Binary(UCHAR_LOWERCASE);
   if (loose == "graph") return FromCategories({"L", "M", "N", "P", "S", "Cf", "Co"});
@@ -260,14 +260,14 @@ RegexSet RangeSet(char32_t first, char32_t last) {
   return FromSet(icu::UnicodeSet(static_cast<UChar32>(first), static_cast<UChar32>(last)));
 }
 
-RegexSet EscapeSet(char letter) {
+RegexSet EscapeSet(char letter, bool in_class) {
   RegexSet set;
   switch (std::tolower(static_cast<unsigned char>(letter))) {
     case 's':
       set = SpaceSet();
       break;
     case 'w':
-      set = WordSet(true);
+      set = WordSet(!in_class);
       break;
     case 'd':
       set = FromCategories({"Nd"});
@@ -407,7 +407,7 @@ absl::StatusOr<RegexSet> ParseClass(std::string_view pattern, size_t* at, int de
       if (++i >= pattern.size()) break;
       const char letter = pattern[i];
       if (std::string_view("swdhSWDH").find(letter) != std::string_view::npos) {
-        set.Add(EscapeSet(letter));
+        set.Add(EscapeSet(letter, true));
         last = -1;
         ++i;
         continue;

@@ -22,8 +22,8 @@ struct RegexSet {
 };
 
 RegexSet RangeSet(char32_t first, char32_t last);
-// \s \w \d \h and their capitals; `letter` is one of those.
-RegexSet EscapeSet(char letter);
+// \s \w \d \h and their capitals; `letter` is one of those. \w is a little smaller inside [...].
+RegexSet EscapeSet(char letter, bool in_class);
 // What stands in \p{…} or [:…:]. Errors: InvalidArgument for an unknown name.
 absl::StatusOr<RegexSet> PropertySet(std::string_view name, bool negated, bool posix_bracket);
 // [...] with pattern[*at] behind its '['; moves *at behind its ']'.

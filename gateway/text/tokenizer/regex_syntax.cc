@@ -94,7 +94,7 @@ class Translator {
     if (std::string_view("swdhSWDH").find(letter) != std::string_view::npos) {
       ++i_;
       const bool capital = letter < 'a';
-      return EscapeSet(capital ? static_cast<char>(letter | 0x20) : letter).ToClass(capital);
+      return EscapeSet(capital ? static_cast<char>(letter | 0x20) : letter, false).ToClass(capital);
     }
     switch (letter) {
       case 'p':
@@ -116,7 +116,7 @@ class Translator {
       case 'b':
       case 'B': {
         ++i_;
-        const std::string word = EscapeSet('w').ToClass(false);
+        const std::string word = EscapeSet('w', false).ToClass(false);
         if (letter == 'b') {
           return Cat("(?:(?<=", word, ")(?!", word, ")|(?<!", word, ")(?=", word, "))");
         }

@@ -78,8 +78,7 @@ icu::UnicodeSet BuildCategory(const std::string& category) {
     set.remove(change.first, change.last);
     if (std::string_view(change.category).starts_with(category)) set.add(change.first, change.last);
   }
-  set.freeze();
-  return set;
+  return set;  // not frozen: copies of a frozen set could not be changed
 }
 
 }  // namespace
@@ -110,7 +109,11 @@ bool IsWhitespace(char32_t c) {
 
 bool IsNumeric(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
-  static const icu::UnicodeSet& set = CategorySet("N");
+  static const icu::UnicodeSet set = [] {
+    icu::UnicodeSet all(CategorySet("N"));
+    all.freeze();
+    return all;
+  }();
   return set.contains(static_cast<UChar32>(c));
 }
 
