@@ -16,6 +16,7 @@
 #include "gateway/rpc/handlers.h"
 #include "gateway/server.h"
 #include "gateway/supervisor.h"
+#include "gateway/text_pool.h"
 #include "shared/base/clock.h"
 
 namespace shardline {
@@ -138,7 +139,8 @@ int Serve(const Settings& settings, Life& life) {
   options.stalled_reader_ns = static_cast<uint64_t>(settings.stalled_reader_seconds * 1e9);
   options.eos_ids = text->eos_ids;
   Router router(options, text->tokenizer.get(), &metrics);
-  const Gateway gateway{settings, *text, router, metrics, GrpcVersion(), {}};
+  TextPool text_pool;
+  const Gateway gateway{settings, *text, router, metrics, text_pool, GrpcVersion(), {}};
   auto server = Server::Start(gateway);
   if (!server.ok()) return Fail(2, Message(server.status()));
 

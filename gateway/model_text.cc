@@ -172,6 +172,10 @@ absl::StatusOr<ModelText> LoadModelText(const std::string& path) {
   if (text->tokenizer != nullptr) {
     AddEosIds(*text->tokenizer, text->eos_ids);
     AddTemplateTokens(*text->tokenizer, text->template_tokens);
+    for (uint32_t id = 0; id < text->tokenizer->size(); ++id) {
+      text->longest_token_bytes =
+          std::max(text->longest_token_bytes, text->tokenizer->Raw(id).size());
+    }
   } else {
     text->chat_template = NotFound("the model has no tokenizer, so no chat");
   }

@@ -22,7 +22,14 @@ ServerUnaryReactor* Answer(const Gateway& gateway, CallbackServerContext* contex
                            Handler<Request, Response> handler, const Request* request,
                            Response* response) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(handler(gateway, *request, response)));
+  const auto answer = [&gateway, handler, request, response, reactor] {
+    reactor->Finish(ToGrpc(handler(gateway, *request, response)));
+  };
+  if (request->ByteSizeLong() <= TextPool::kInlineBytes) {
+    answer();
+  } else if (!gateway.text_pool.Post(answer)) {  // request and response live until Finish
+    reactor->Finish(ToGrpc(TooManyLargeRequests()));
+  }
   return reactor;
 }
 

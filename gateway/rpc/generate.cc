@@ -57,6 +57,18 @@ absl::StatusOr<std::vector<uint32_t>> PromptIds(const Gateway& gateway,
   return ids;
 }
 
+// Refuses what no tokenizer makes short enough before megabytes are tokenised: more bytes than
+// sixteen times what the context's tokens can stand for.
+absl::Status CheckTextSize(const Gateway& gateway, const v1::GenerateRequest& request,
+                           uint32_t context_tokens) {
+  if (!request.has_text() || request.has_truncate_prompt_tokens()) return absl::OkStatus();
+  const uint64_t most = 16 * (uint64_t{context_tokens} + 1) * gateway.text.longest_token_bytes;
+  if (request.text().size() <= most || most == 0) return absl::OkStatus();
+  return FieldError("text", "the prompt has ", request.text().size(),
+                    " bytes, far more than the model's context of ", context_tokens,
+                    " tokens holds");
+}
+
 TextRules TextRulesOf(const v1::GenerateRequest& request) {
   TextRules rules;
   rules.stop_strings.assign(request.stopping().stop_strings().begin(),
@@ -77,6 +89,7 @@ absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequ
                          .context_tokens = state.ready.header.context_tokens,
                          .has_tokenizer = gateway.text.tokenizer != nullptr,
                          .defaults = gateway.text.defaults};
+  SL_RETURN_IF_ERROR(CheckTextSize(gateway, request, model.context_tokens));
   SL_ASSIGN_OR_RETURN(std::vector<uint32_t> prompt,
                       PromptIds(gateway, request, model.vocabulary_size));
   Admission admission;

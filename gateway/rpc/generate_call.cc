@@ -1,5 +1,6 @@
 #include "gateway/rpc/generate_call.h"
 
+#include <atomic>
 #include <chrono>
 
 #include "gateway/rpc/status.h"
@@ -28,14 +29,29 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   }
   ~GenerateCall() override { --gateway_.open_streams; }
 
-  // Keeps itself alive until OnDone.
-  void Start(std::shared_ptr<LiveRequest> request) {
-    self_ = shared_from_this();
-    request_ = std::move(request);
+  // Lives until OnDone, whoever lets go of it.
+  void HoldSelf() { self_ = shared_from_this(); }
+
+  // Checks and admits the request, then writes its events.
+  void Begin(const v1::GenerateRequest& request) {
+    if (cancelled_) return Refuse(absl::CancelledError("the call was cancelled"));
+    auto live = StartGenerate(gateway_, request, DeadlineNs(deadline_));
+    if (!live.ok()) return Finish(ToGrpc(live.status()));
+    {
+      std::lock_guard lock(mutex_);
+      request_ = *std::move(live);
+    }
+    if (cancelled_) router_.Cancel(request_, Gone());
     request_->stream.SetListener([weak = weak_from_this()] {
       if (const auto call = weak.lock()) call->Advance();
     });
     Advance();
+  }
+
+  // Ends a call whose request was never looked at.
+  void Refuse(const absl::Status& status) {
+    gateway_.metrics.Rejected();
+    Finish(ToGrpc(status));
   }
 
  private:
@@ -70,10 +86,19 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
     Advance();
   }
 
-  void OnCancel() override { router_.Cancel(request_, Gone()); }
+  // Either Begin sees `cancelled_` after it has set `request_`, or this sees `request_`.
+  void OnCancel() override {
+    cancelled_ = true;
+    std::shared_ptr<LiveRequest> request;
+    {
+      std::lock_guard lock(mutex_);
+      request = request_;
+    }
+    if (request != nullptr) router_.Cancel(request, Gone());
+  }
 
   void OnDone() override {
-    request_->stream.SetListener(nullptr);
+    if (request_ != nullptr) request_->stream.SetListener(nullptr);
     self_.reset();
   }
 
@@ -96,14 +121,8 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   std::shared_ptr<LiveRequest> request_;
   std::mutex mutex_;
   bool writing_ = false, finished_ = false;
+  std::atomic<bool> cancelled_{false};
   v1::GenerateEvent event_;
-};
-
-// A call that was refused before it began.
-class RefusedCall : public grpc::ServerWriteReactor<v1::GenerateEvent> {
- public:
-  explicit RefusedCall(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
 };
 
 }  // namespace
@@ -111,10 +130,16 @@ class RefusedCall : public grpc::ServerWriteReactor<v1::GenerateEvent> {
 grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(const Gateway& gateway,
                                                                grpc::CallbackServerContext* context,
                                                                const v1::GenerateRequest& request) {
-  auto live = StartGenerate(gateway, request, DeadlineNs(context->deadline()));
-  if (!live.ok()) return new RefusedCall(ToGrpc(live.status()));
   const auto call = std::make_shared<GenerateCall>(gateway, context);
-  call->Start(*std::move(live));
+  call->HoldSelf();
+  if (request.ByteSizeLong() <= TextPool::kInlineBytes) {
+    call->Begin(request);
+    return call.get();
+  }
+  const auto copy = std::make_shared<const v1::GenerateRequest>(request);
+  if (!gateway.text_pool.Post([call, copy] { call->Begin(*copy); })) {
+    call->Refuse(TooManyLargeRequests());
+  }
   return call.get();
 }
 

@@ -9,6 +9,7 @@
 #include "gateway/model_text.h"
 #include "gateway/router.h"
 #include "gateway/settings.h"
+#include "gateway/text_pool.h"
 #include "shardline/v1/control.pb.h"
 #include "shardline/v1/inference.pb.h"
 #include "shared/base/status.h"
@@ -23,12 +24,16 @@ struct Gateway {
   const ModelText& text;
   Router& router;
   Metrics& metrics;
+  TextPool& text_pool;
   std::string grpc_version;
   mutable std::atomic<int> open_streams{0};  // Generate calls whose last event is not yet out
 };
 
 // An empty name means the served model. Errors: NotFound.
 absl::Status CheckModel(const Gateway& gateway, const std::string& model);
+
+// Where the text pool takes no more.
+absl::Status TooManyLargeRequests();
 
 // Generate up to `accepted`: checks, renders, tokenises and admits. `deadline_ns`: CLOCK_MONOTONIC,
 // 0: none.

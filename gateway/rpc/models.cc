@@ -35,6 +35,10 @@ absl::Status CheckModel(const Gateway& gateway, const std::string& model) {
                   model.substr(0, 200), "'");
 }
 
+absl::Status TooManyLargeRequests() {
+  return RetryLater(1.0, "too many large requests wait to be tokenised");
+}
+
 absl::Status ListModels(const Gateway& gateway, const v1::ListModelsRequest&,
                         v1::ListModelsResponse* response) {
   Describe(gateway, response->add_models());
