@@ -25,3 +25,8 @@ if(SHARDLINE_SANITIZE)
   add_compile_options(-fsanitize=${SHARDLINE_SANITIZE} -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${SHARDLINE_SANITIZE})
 endif()
+
+# Fuzzers need to see which code an input reaches, in the libraries too.
+if(SHARDLINE_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
