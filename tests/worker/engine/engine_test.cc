@@ -185,6 +185,21 @@ TEST(Engine, PreemptsTheYoungestAndReplaysItExactly) {
   EXPECT_TRUE(replayed);
 }
 
+TEST(Engine, NewcomersDoNotStarveALongPrompt) {
+  Rig rig({.max_sequences = 3, .max_batch_tokens = 4});
+  const Submit longer = Endless(1, 100, 1);
+  rig.Put(longer);
+  RequestKey next = 2;
+  for (int round = 0; round < 150 && !rig.port.outcomes[1].over(); ++round) {
+    // Short ones without end: each takes one chunk and is gone.
+    while (rig.engine->scheduler().sequences().size() + rig.port.inbox.size() < 6) {
+      rig.Put(Endless(next++, 4, 1));
+    }
+    rig.Round();
+  }
+  ExpectOutcome(rig.port.outcomes[1], Expected(longer), 1);
+}
+
 TEST(Engine, DeadlineEndsARunningAPausedAndAWaitingRequest) {
   Rig rig({.max_sequences = 2});
   for (RequestKey key = 1; key <= 4; ++key) {
@@ -305,6 +320,25 @@ TEST(Engine, ReportsRoomAsSoonAsItChanges) {
   EXPECT_TRUE(seen);
   EXPECT_EQ(rig.port.reports.back().step, 1u);
   EXPECT_EQ(rig.port.reports.back().step_tokens, 40u);
+}
+
+TEST(Engine, SlotsThatWaitingRequestsWillTakeAreNotOffered) {
+  Rig rig({.max_sequences = 4, .blocks = 5, .context_tokens = 80});
+  rig.Put(Endless(1, 50, 10));
+  rig.Put(Endless(2, 50, 10));  // no blocks for this one yet
+  rig.Round();
+  EXPECT_EQ(rig.port.reports.back().running_sequences, 1u);
+  EXPECT_EQ(rig.port.reports.back().waiting_sequences, 1u);
+  EXPECT_EQ(rig.port.reports.back().free_sequences, 2u);
+}
+
+TEST(Engine, QueueOfTheWorkerIsBounded) {
+  Rig rig({.max_sequences = 1});
+  for (RequestKey key = 1; key <= 4200; ++key) rig.Put(Endless(key, 3, 3));
+  rig.Round();
+  EXPECT_FALSE(rig.port.outcomes[4096].over());
+  ASSERT_TRUE(rig.port.outcomes[4200].failed.has_value());
+  EXPECT_EQ(rig.port.outcomes[4200].failed->code, FlatError::kOverloaded);
 }
 
 TEST(Engine, PortErrorsEndTheLoopAndFailNobody) {

@@ -163,8 +163,7 @@ TEST(Load, ChunksOfSevenAndLittleKv) {
 }
 
 TEST(Load, MoreSequencesThanTokensInAStep) {
-  Load({.max_sequences = 12, .max_batch_tokens = 5, .blocks = 9, .context_tokens = 90}, 2)
-      .Run(800);
+  Load({.max_sequences = 12, .max_batch_tokens = 5, .blocks = 9, .context_tokens = 90}, 2).Run(800);
 }
 
 TEST(Load, OneTokenAStep) {

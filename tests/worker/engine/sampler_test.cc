@@ -168,6 +168,22 @@ TEST(MinP, IsAShareOfTheLargest) {
   EXPECT_THAT(Reachable(s, row), UnorderedElementsAre(0, 1, 2));
 }
 
+TEST(MinP, KeepsWhatIsExactlyThatShareBesideOtherFilters) {
+  FlatSampling s = PlainSampling();
+  s.min_p = 1;
+  s.top_k = 3;
+  EXPECT_THAT(Reachable(s, {2, 5, 5, 4}), UnorderedElementsAre(1, 2));
+}
+
+TEST(TopP, ReachesFarIntoFlatRows) {
+  FlatSampling s = PlainSampling();
+  s.top_p = 0.5f;
+  const std::set<uint32_t> ids = Reachable(s, std::vector<float>(4000, 1.0f));  // the first 2000
+  EXPECT_LT(*ids.begin(), 100u);
+  EXPECT_GE(*ids.rbegin(), 1900u);
+  EXPECT_LT(*ids.rbegin(), 2000u);
+}
+
 TEST(Filters, EachSeesTheSurvivorsRenormalised) {
   FlatSampling s = PlainSampling();
   // 4/8, 2/8, 1/8, 1/8. top_k 2 leaves 2/3 and 1/3, so top_p 0.6 is reached by the first alone (0.5
