@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -68,14 +69,14 @@ void BpeModel::AddMerge(uint32_t left, uint32_t right, uint32_t rank, uint32_t m
 absl::Status BpeModel::AddMerge(std::string_view left, std::string_view right, uint32_t rank) {
   const auto left_id = vocabulary_.Find(left), right_id = vocabulary_.Find(right);
   if (!left_id || !right_id) {
-    return InvalidArgument("merges '", left_id ? right : left, "', which is no token");
+    return InvalidArgument("merges ", Quoted(left_id ? right : left), ", which is no token");
   }
   const size_t prefix = options_.continuing_subword_prefix.size();
   if (right.size() < prefix)
-    return InvalidArgument("merges '", right, "', shorter than the subword prefix");
+    return InvalidArgument("merges ", Quoted(right), ", shorter than the subword prefix");
   const std::string merged = Cat(left, right.substr(prefix));
   const auto merged_id = vocabulary_.Find(merged);
-  if (!merged_id) return InvalidArgument("merges into '", merged, "', which is no token");
+  if (!merged_id) return InvalidArgument("merges into ", Quoted(merged), ", which is no token");
   AddMerge(*left_id, *right_id, rank, *merged_id);
   return absl::OkStatus();
 }
@@ -137,7 +138,8 @@ absl::Status BpeModel::Characters(std::string_view word,
       }
     }
     if (!options_.unk_token) continue;
-    if (!unk_id_) return InvalidArgument("model.unk_token '", *options_.unk_token, "' is no token");
+    if (!unk_id_)
+      return InvalidArgument("model.unk_token ", Quoted(*options_.unk_token), " is no token");
     if (pending_unk && !options_.fuse_unk) add(*unk_id_);
     pending_unk = true;
   }

@@ -3,6 +3,7 @@
 #include "gateway/text/tokenizer/byte_alphabet.h"
 #include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -111,7 +112,7 @@ absl::Status Decoder::Add(const nlohmann::json& json, const std::string& path) {
     return absl::OkStatus();
   }
   if (fused_)
-    return InvalidArgument(fields.Path("type"), " '", type, "' behind Fuse is not supported");
+    return InvalidArgument(fields.Path("type"), " ", Quoted(type), " behind Fuse is not supported");
   if (type == "ByteLevel") {
     steps_.push_back({.kind = Kind::kByteLevel});
     fused_ = true;
@@ -140,7 +141,7 @@ absl::Status Decoder::Add(const nlohmann::json& json, const std::string& path) {
     SL_ASSIGN_OR_RETURN(std::string suffix, fields.String("suffix"));
     steps_.push_back({.kind = Kind::kSuffix, .from = std::move(suffix), .to = " "});
   } else {
-    return InvalidArgument(fields.Path("type"), " '", type, "' is not supported");
+    return InvalidArgument(fields.Path("type"), " ", Quoted(type), " is not supported");
   }
   return absl::OkStatus();
 }

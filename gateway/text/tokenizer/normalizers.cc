@@ -7,6 +7,7 @@
 #include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/unicode_data.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -292,7 +293,7 @@ absl::StatusOr<std::unique_ptr<Normalizer>> ParseNormalizer(const nlohmann::json
     }
     return MakeSequence(std::move(parts));
   }
-  return InvalidArgument(fields.Path("type"), " '", type, "' is not supported");
+  return InvalidArgument(fields.Path("type"), " ", Quoted(type), " is not supported");
 }
 
 std::unique_ptr<Normalizer> MakePrepend(std::string prefix) {

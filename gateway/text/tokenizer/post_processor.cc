@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/text/tokenizer/json_fields.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -29,9 +30,9 @@ absl::StatusOr<PostProcessor::Element> ParseElement(const nlohmann::json& json,
                       JsonFields(*special, fields.Path("SpecialToken")).String("id"));
   const nlohmann::json* tokens = owner.Find("special_tokens");
   if (tokens == nullptr || !tokens->is_object() || !tokens->contains(id)) {
-    return InvalidArgument(owner.Path("special_tokens"), " has no '", id, "'");
+    return InvalidArgument(owner.Path("special_tokens"), " has no ", Quoted(id));
   }
-  const JsonFields token((*tokens)[id], Cat(owner.Path("special_tokens"), ".", id));
+  const JsonFields token((*tokens)[id], Cat(owner.Path("special_tokens"), ".", Quoted(id)));
   SL_ASSIGN_OR_RETURN(const nlohmann::json* ids, token.Array("ids"));
   for (const nlohmann::json& value : *ids) {
     if (!value.is_number_unsigned() || value.get<uint64_t>() > INT32_MAX ||
@@ -139,7 +140,7 @@ absl::Status ParsePostProcessor(const nlohmann::json& json, const std::string& p
     }
     return absl::OkStatus();
   }
-  return InvalidArgument(fields.Path("type"), " '", type, "' is not supported");
+  return InvalidArgument(fields.Path("type"), " ", Quoted(type), " is not supported");
 }
 
 }  // namespace shardline

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "shared/base/quoted.h"
+
 namespace shardline {
 namespace {
 
@@ -76,7 +78,7 @@ absl::StatusOr<GgufPreTokenizer> GgufPreTokenizerNamed(std::string_view name) {
       return GgufPreTokenizer{MakeSequence(std::move(parts)), row.ignore_merges, row.add_bos};
     }
   }
-  return InvalidArgument("tokenizer.ggml.pre '", name, "' is not supported");
+  return InvalidArgument("tokenizer.ggml.pre ", Quoted(name), " is not supported");
 }
 
 }  // namespace shardline

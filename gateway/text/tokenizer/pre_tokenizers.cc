@@ -4,6 +4,7 @@
 #include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/unicode_data.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -321,7 +322,7 @@ absl::StatusOr<SplitBehavior> ParseBehavior(const JsonFields& fields, const char
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  return InvalidArgument(fields.Path("behavior"), " '", name, "' is not supported");
+  return InvalidArgument(fields.Path("behavior"), " ", Quoted(name), " is not supported");
 }
 
 absl::StatusOr<std::unique_ptr<PreTokenizer>> ParseMetaspace(const JsonFields& fields) {
@@ -336,7 +337,8 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> ParseMetaspace(const JsonFields& f
   } else if (scheme && *scheme == "never") {
     prepend = Metaspace::Prepend::kNever;
   } else if (scheme && *scheme != "always") {
-    return InvalidArgument(fields.Path("prepend_scheme"), " '", *scheme, "' is not supported");
+    return InvalidArgument(fields.Path("prepend_scheme"), " ", Quoted(*scheme),
+                           " is not supported");
   }
   if (!add_prefix_space) {
     if (prepend != Metaspace::Prepend::kNever) {
@@ -401,7 +403,7 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> ParsePreTokenizer(const nlohmann::
     }
     return MakeSequence(std::move(parts));
   }
-  return InvalidArgument(fields.Path("type"), " '", type, "' is not supported");
+  return InvalidArgument(fields.Path("type"), " ", Quoted(type), " is not supported");
 }
 
 std::unique_ptr<PreTokenizer> MakeSplit(Regex pattern, SplitBehavior behavior, bool invert) {

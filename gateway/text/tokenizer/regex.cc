@@ -5,6 +5,7 @@
 
 #include "gateway/text/tokenizer/regex_syntax.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -85,13 +86,13 @@ absl::Status Regex::FindAll(std::string_view text, std::vector<TextRange>& match
                                       state.data, state.context);
     if (rc == PCRE2_ERROR_NOMATCH) break;
     if (rc < 0) {
-      return InvalidArgument("pattern '", pattern_.substr(0, 80),
-                             "' is too costly on this text: ", ErrorText(rc));
+      return InvalidArgument("pattern ", Quoted(pattern_.substr(0, 80)),
+                             " is too costly on this text: ", ErrorText(rc));
     }
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(state.data);
     const size_t begin = range[0], end = range[1];
     if (end < begin)
-      return InvalidArgument("pattern '", pattern_.substr(0, 80), "' ends before it begins");
+      return InvalidArgument("pattern ", Quoted(pattern_.substr(0, 80)), " ends before it begins");
     if (begin == end && matched_before && end == last_end) {
       at += at < text.size() ? CharacterLength(text[at]) : 1;
       continue;

@@ -11,6 +11,7 @@
 
 #include "gateway/text/tokenizer/unicode_data.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -239,7 +240,7 @@ absl::StatusOr<RegexSet> NamedSet(std::string_view name, bool posix_bracket) {
   }
   const UProperty property = u_getPropertyEnum(wanted.c_str());
   if (property >= UCHAR_BINARY_START && property < UCHAR_BINARY_LIMIT) return Binary(property);
-  return InvalidArgument("unknown character property '", name, "'");
+  return InvalidArgument("unknown character property ", Quoted(name));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "gateway/text/tokenizer/regex_class.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -205,7 +206,8 @@ class Translator {
       } else if (c == 'x') {
         extended = !negative;
       } else {
-        return InvalidArgument("group option (?", c, " is not supported");
+        return InvalidArgument("group option ", Quoted(std::string_view(&c, 1)),
+                               " is not supported");
       }
     }
     if (i_ >= in_.size()) return InvalidArgument("'(?' without ')'");

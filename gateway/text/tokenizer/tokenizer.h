@@ -34,9 +34,10 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // `text` is bytes; ill-formed UTF-8 is tokenised as U+FFFD (one per maximal ill-formed part)
-  // unless the vocabulary is byte-exact. Errors: InvalidArgument when the vocabulary cannot express
-  // the text.
+  // `text` is bytes; each maximal ill-formed part is tokenised as U+FFFD. Characters that the
+  // vocabulary cannot express become its unk_token or, like in the reference library, vanish where
+  // it has none. Errors: InvalidArgument (a pattern of the file at its limits on this text, an
+  // unk_token that is no token).
   virtual absl::StatusOr<std::vector<uint32_t>> Encode(std::string_view text,
                                                        const EncodeOptions& options) const = 0;
 

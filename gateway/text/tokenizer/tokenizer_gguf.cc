@@ -7,6 +7,7 @@
 #include "gateway/text/tokenizer/pipeline.h"
 #include "gateway/text/tokenizer/pre_patterns.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -57,8 +58,8 @@ class Reader {
       }
       if (tokens_[id].empty()) continue;
       if (const auto twin = vocabulary_.Find(tokens_[id])) {
-        return InvalidArgument(Key("tokens"), "[", id, "] is the same as [", *twin, "]: '",
-                               tokens_[id], "'");
+        return InvalidArgument(Key("tokens"), "[", id, "] is the same as [", *twin,
+                               "]: ", Quoted(tokens_[id]));
       }
       SL_RETURN_IF_ERROR(vocabulary_.Add(tokens_[id], static_cast<uint32_t>(id)));
       const int64_t type = types_[id];
@@ -217,7 +218,8 @@ absl::StatusOr<TokenizerParts> ReadParts(const GgufFile& file, std::string_view 
   SL_RETURN_IF_ERROR(reader.ReadTokens());
   if (model == "gpt2") return reader.ByteLevel();
   if (model == "llama") return reader.SentencePiece();
-  return InvalidArgument(Key("model"), " '", model, "' is not supported (gpt2 and llama are)");
+  return InvalidArgument(Key("model"), " ", Quoted(model),
+                         " is not supported (gpt2 and llama are)");
 }
 
 }  // namespace

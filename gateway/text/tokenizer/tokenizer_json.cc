@@ -6,6 +6,7 @@
 #include "gateway/text/tokenizer/pipeline.h"
 #include "gateway/text/tokenizer/tokenizer_files.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/quoted.h"
 
 namespace shardline {
 namespace {
@@ -20,8 +21,8 @@ absl::StatusOr<Vocabulary> ParseVocabulary(const JsonFields& model) {
   Vocabulary vocabulary;
   for (const auto& [token, id] : json->items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX) {
-      return InvalidArgument(model.Path("vocab"), ": the id of '", token,
-                             "' must be a number from 0");
+      return InvalidArgument(model.Path("vocab"), ": the id of ", Quoted(token),
+                             " must be a number from 0");
     }
     const absl::Status added = vocabulary.Add(token, id.get<uint32_t>());
     if (!added.ok()) return Annotate(added, model.Path("vocab"));
@@ -66,7 +67,7 @@ absl::StatusOr<std::unique_ptr<BpeModel>> ParseModel(const JsonFields& file) {
   SL_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.OptionalString("type"));
   if (!type && fields.Find("merges") == nullptr) return InvalidArgument("model.type is missing");
   if (type && *type != "BPE") {
-    return InvalidArgument("model.type '", *type, "' is not supported (BPE is)");
+    return InvalidArgument("model.type ", Quoted(*type), " is not supported (BPE is)");
   }
   if (const nlohmann::json* dropout = fields.Find("dropout")) {
     if (!dropout->is_number() || dropout->get<double>() != 0.0) {
@@ -137,7 +138,7 @@ absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view text) {
   const JsonFields file(json, "");
   SL_ASSIGN_OR_RETURN(const auto version, file.OptionalString("version"));
   if (version && *version != "1.0")
-    return InvalidArgument("version '", *version, "' is not supported");
+    return InvalidArgument("version ", Quoted(*version), " is not supported");
   TokenizerParts parts;
   SL_ASSIGN_OR_RETURN(parts.model, ParseModel(file));
   SL_ASSIGN_OR_RETURN(parts.added_tokens, ParseAddedTokens(file, parts.model->vocabulary()));
