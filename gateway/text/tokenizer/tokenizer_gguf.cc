@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // "▁"
 constexpr size_t kMaxTokenBytes = 4096;
-constexpr size_t kMaxMergedBytes = 256;  // SentencePiece's own limit is far below
+constexpr size_t kMaxCutBytes = size_t{1} << 33;  // looked at to find merges: seconds
 
 // Values of tokenizer.ggml.token_type.
 enum TokenType : int64_t {
@@ -152,10 +152,13 @@ class Reader {
     std::stable_sort(order.begin(), order.end(),
                      [&](uint32_t a, uint32_t b) { return scores->floats[a] > scores->floats[b]; });
     uint32_t rank = 0;
+    size_t looked_at = 0;
     for (size_t i = 0; i < order.size(); ++i) {
       if (i > 0 && scores->floats[order[i]] != scores->floats[order[i - 1]]) ++rank;
       const std::string_view token = tokens_[order[i]];
-      if (token.size() > kMaxMergedBytes || token.empty()) continue;
+      if (token.empty()) continue;
+      looked_at += token.size() * token.size();
+      if (looked_at > kMaxCutBytes) return InvalidArgument(Key("tokens"), " are too long to merge");
       for (size_t cut = CharacterLength(token[0]); cut < token.size();
            cut += CharacterLength(token[cut])) {
         const auto left = parts_.model->vocabulary().Find(token.substr(0, cut));
