@@ -88,9 +88,8 @@ StoredBlock BlockOf(StoredType type) {
 float WidenF16(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
   const uint32_t magnitude = bits & 0x7fffu;
-  if (magnitude >= 0x7c00u) {  // infinity, or NaN: made quiet as the processor does
-    const uint32_t quiet = magnitude > 0x7c00u ? 0x400000u : 0u;
-    return __builtin_bit_cast(float, sign | 0x7f800000u | (magnitude & 0x3ffu) << 13 | quiet);
+  if (magnitude >= 0x7c00u) {  // infinity, or NaN with its payload
+    return __builtin_bit_cast(float, sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
   }
   if (magnitude >= 0x400u) return __builtin_bit_cast(float, sign | ((magnitude + 0x1c000u) << 13));
   const float subnormal = static_cast<float>(magnitude) * 0x1p-24f;

@@ -1,0 +1,173 @@
+// Loading into a plan: joined rows, reordered heads, vectors, and what does not fit.
+#include "worker/weights/loader.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace shardline {
+namespace {
+
+struct TestTensor {
+  std::string name, type;
+  std::vector<int64_t> shape;
+  std::string bytes;
+};
+
+template <typename T>
+std::string Bytes(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+// Values 0, 1, 2, … as F32.
+TestTensor Counting(std::string name, std::vector<int64_t> shape, float first = 0) {
+  int64_t count = 1;
+  for (int64_t size : shape) count *= size;
+  std::vector<float> values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = first + static_cast<float>(i);
+  return {std::move(name), "F32", std::move(shape), Bytes(values)};
+}
+
+std::unique_ptr<Checkpoint> WriteCheckpoint(const std::vector<TestTensor>& tensors) {
+  const std::string folder = testing::TempDir() + "/loader_" +
+                             testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::create_directories(folder);
+  nlohmann::ordered_json header;
+  std::string data;
+  for (const TestTensor& t : tensors) {
+    header[t.name] = {{"dtype", t.type},
+                      {"shape", t.shape},
+                      {"data_offsets", {data.size(), data.size() + t.bytes.size()}}};
+    data += t.bytes;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = text.size();
+  std::ofstream(folder + "/model.safetensors", std::ios::binary)
+      << Bytes(std::vector<uint64_t>{length}) << text << data;
+  std::ofstream(folder + "/config.json") << "{}";
+  auto checkpoint = Checkpoint::Open(folder);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  std::filesystem::remove_all(folder);  // mapped
+  return *std::move(checkpoint);
+}
+
+const NameTable& Names() {
+  static const NameTable kTable{.rules = {{"*.q", "blk.*.q", RowOrder::kInterleavedHeads},
+                                          {"*.k", "blk.*.k"},
+                                          {"norm", "norm"}},
+                                .ignored = {"extra"}};
+  return kTable;
+}
+
+WeightSlot Slot(std::string name, std::vector<int64_t> shape, int64_t head_dim = 0) {
+  WeightSlot slot{.name = std::move(name), .axes = {}, .head_dim = head_dim};
+  for (int64_t size : shape) slot.axes.push_back({"axis", size, 1});
+  return slot;
+}
+
+// Row `row` of a packed matrix, read back through the embedding operation.
+std::vector<float> PackedRow(const Packed& packed, uint32_t row) {
+  std::vector<float> out(packed.cols);
+  CpuOps().embed({}, View::Contiguous(&row, DType::kU32, {1}), packed,
+                 View::Contiguous(out.data(), DType::kF32, {1, packed.cols}));
+  return out;
+}
+
+TEST(LoadWeights, JoinsSlotsAndPutsInterleavedHeadsBack) {
+  const auto checkpoint = WriteCheckpoint(
+      {Counting("blk.0.q.weight", {8, 4}), Counting("blk.0.k.weight", {3, 4}, 100),
+       Counting("blk.0.q.bias", {8}), Counting("norm.weight", {5}, 0.5), Counting("extra", {1})});
+  WeightPlan plan;
+  Packed joined;
+  View bias, norm;
+  plan.Matrix(&joined, {Slot("0.q.weight", {8, 4}, 4), Slot("0.k.weight", {3, 4}, 4)});
+  plan.Vector(&bias, {Slot("0.q.bias", {8}, 4)});
+  plan.Vector(&norm, {Slot("norm.weight", {5})});
+  std::vector<double> fractions;
+  const auto memory =
+      LoadWeights(*checkpoint, Names(), plan,
+                  {.ops = &CpuOps(), .progress = [&](double f) { fractions.push_back(f); }});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  ASSERT_EQ(joined.rows, 11);
+  // Heads of 4 rows, stored as 0, 2, 1, 3 of their halves.
+  const float first_of_row[] = {0, 8, 4, 12, 16, 24, 20, 28, 100, 104, 108};
+  for (uint32_t row = 0; row < 11; ++row) {
+    const float x = first_of_row[row];
+    EXPECT_EQ(PackedRow(joined, row), (std::vector<float>{x, x + 1, x + 2, x + 3})) << row;
+  }
+  const float biases[] = {0, 2, 1, 3, 4, 6, 5, 7};
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(bias.as<float>()[i], biases[i]);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(norm.as<float>()[i], 0.5f + i);
+  ASSERT_FALSE(fractions.empty());
+  EXPECT_EQ(fractions.back(), 1.0);
+}
+
+TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {
+  const float x = 1.00390625f * 1.001f;
+  const auto checkpoint = WriteCheckpoint({{"blk.0.k.weight", "F32", {1, 2}, Bytes<float>({x, 1})},
+                                           {"norm.weight", "F32", {1}, Bytes<float>({x})}});
+  WeightPlan plan;
+  Packed matrix;
+  View norm;
+  plan.Matrix(&matrix, {Slot("0.k.weight", {1, 2})});
+  plan.Vector(&norm, {Slot("norm.weight", {1})});
+  const auto memory =
+      LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps(), .type = DType::kBF16});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_EQ(matrix.type, DType::kBF16);
+  EXPECT_EQ(PackedRow(matrix, 0), (std::vector<float>{WidenBf16(RoundToBf16(x)), 1}));
+  EXPECT_EQ(norm.type, DType::kF32);
+  EXPECT_EQ(norm.as<float>()[0], WidenBf16(RoundToBf16(x)));
+}
+
+TEST(LoadWeights, ListsEverythingThatDoesNotFitInOneLine) {
+  const auto checkpoint = WriteCheckpoint({Counting("blk.0.q.weight", {8, 4}),
+                                           Counting("blk.1.k.weight", {4, 3}),
+                                           {"norm.weight", "I64", {1}, Bytes<int64_t>({1})},
+                                           Counting("odd.0.x", {1}),
+                                           Counting("odd.1.x", {1}),
+                                           Counting("extra", {1})});
+  WeightPlan plan;
+  Packed a, b;
+  View norm, unknown;
+  plan.Matrix(&a, {Slot("0.q.weight", {8, 4}, 4), Slot("0.k.weight", {3, 4}, 4)});
+  plan.Matrix(&b, {Slot("1.q.weight", {8, 4}, 4), Slot("1.k.weight", {3, 4}, 4)});
+  plan.Vector(&norm, {Slot("norm.weight", {1})});
+  plan.Vector(&unknown, {Slot("what.weight", {1})});
+  const auto memory = LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps()});
+  EXPECT_EQ(memory.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Message(memory.status()),
+            checkpoint->path() +
+                ": missing tensors: blk.0.k.weight, blk.1.q.weight, (no name for what.weight); "
+                "unused tensors: odd.{0-1}.x; wrong shapes: blk.1.k.weight is [4, 3], not [3, 4]; "
+                "types that are not read (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are): norm.weight is "
+                "I64");
+}
+
+TEST(LoadWeights, ThreadsGiveTheSameBytes) {
+  std::vector<TestTensor> tensors;
+  for (int i = 0; i < 9; ++i) {
+    tensors.push_back(Counting(Cat("blk.", i, ".k.weight"), {20 + i, 6}, static_cast<float>(i)));
+  }
+  const auto checkpoint = WriteCheckpoint(tensors);
+  std::vector<std::vector<std::byte>> loaded;
+  for (int count : {1, 3}) {
+    ThreadPool threads(count);
+    WeightPlan plan;
+    std::vector<Packed> packed(9);
+    for (int i = 0; i < 9; ++i) plan.Matrix(&packed[i], {Slot(Cat(i, ".k.weight"), {20 + i, 6})});
+    const auto memory =
+        LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps(), .threads = &threads});
+    ASSERT_TRUE(memory.ok()) << memory.status();
+    loaded.emplace_back(memory->data(), memory->data() + memory->bytes());
+  }
+  EXPECT_EQ(loaded[0], loaded[1]);
+}
+
+}  // namespace
+}  // namespace shardline

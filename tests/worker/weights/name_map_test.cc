@@ -1,0 +1,43 @@
+#include "worker/weights/name_map.h"
+
+#include <gtest/gtest.h>
+
+namespace shardline {
+namespace {
+
+const NameTable& Table() {
+  static const NameTable kTable{
+      .rules = {{"embed", "token_embd"}, {"*.attn.q", "blk.*.attn_q", RowOrder::kInterleavedHeads}},
+      .ignored = {"rope_freqs.weight", "old.*.inv_freq"}};
+  return kTable;
+}
+
+TEST(MapName, PutsTheBlocksNumberAndKeepsTheKind) {
+  EXPECT_EQ(MapName(Table(), "embed.weight").tensor, "token_embd.weight");
+  const MappedName q = MapName(Table(), "12.attn.q.bias");
+  EXPECT_EQ(q.tensor, "blk.12.attn_q.bias");
+  EXPECT_EQ(q.order, RowOrder::kInterleavedHeads);
+}
+
+TEST(MapName, GivesNothingForAnUnknownSlot) {
+  EXPECT_EQ(MapName(Table(), "3.attn.x.weight").tensor, "");
+  EXPECT_EQ(MapName(Table(), "embed").tensor, "");
+  EXPECT_EQ(MapName(Table(), "").tensor, "");
+}
+
+TEST(IsIgnored, MatchesAnyNumber) {
+  EXPECT_TRUE(IsIgnored(Table(), "rope_freqs.weight"));
+  EXPECT_TRUE(IsIgnored(Table(), "old.31.inv_freq"));
+  EXPECT_FALSE(IsIgnored(Table(), "old.x.inv_freq"));
+  EXPECT_FALSE(IsIgnored(Table(), "token_embd.weight"));
+}
+
+TEST(FoldNames, JoinsNumbersIntoRanges) {
+  EXPECT_EQ(FoldNames({}), "");
+  EXPECT_EQ(FoldNames({"a"}), "a");
+  EXPECT_EQ(FoldNames({"a.1.x"}), "a.1.x");
+  EXPECT_EQ(FoldNames({"a.0.x", "b", "a.1.x", "a.2.x", "a.7.x", "a.0.y"}), "a.{0-2,7}.x, b, a.0.y");
+}
+
+}  // namespace
+}  // namespace shardline
