@@ -1,0 +1,200 @@
+// Loading: options, what the model says of itself, broken checkpoints, malformed plans.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/worker/models/golden.h"
+#include "tests/worker/models/runner.h"
+
+namespace shardline {
+namespace {
+
+std::string LoadError(const std::string& path, const std::string& dtype = "f32") {
+  const auto model = Model::Load({.path = path, .dtype = dtype, .ops = &CpuOps()}, nullptr);
+  EXPECT_FALSE(model.ok());
+  const std::string text = Message(model.status());
+  EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  return text;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return (std::ostringstream() << in.rdbuf()).str();
+}
+
+// A copy of a golden checkpoint in which files can be changed.
+class BrokenCheckpoint : public testing::Test {
+ protected:
+  void Take(const std::string& name) {
+    folder_ = testing::TempDir() + "/broken_" +
+              testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::copy(GoldenFolder() + "/" + name, folder_);
+    std::filesystem::remove(folder_ + "/reference.safetensors");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void Write(const std::string& file, const std::string& bytes) {
+    std::ofstream(folder_ + "/" + file, std::ios::binary) << bytes;
+  }
+  // Every `from` of the file becomes `to`, of the same length.
+  void Replace(const std::string& file, const std::string& from, const std::string& to) {
+    std::string bytes = ReadFile(folder_ + "/" + file);
+    ASSERT_NE(bytes.find(from), std::string::npos);
+    for (size_t at = 0; (at = bytes.find(from, at)) != std::string::npos; at += to.size()) {
+      bytes.replace(at, from.size(), to);
+    }
+    Write(file, bytes);
+  }
+  std::string folder_;
+};
+
+TEST_F(BrokenCheckpoint, MissingAndUnusedTensorsAreOneLine) {
+  Take("llama");
+  Replace("model.safetensors", "1.self_attn.q_proj.weight", "1.self_attn.x_proj.weight");
+  Replace("model.safetensors", "model.norm.weight", "model.noun.weight");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                ": missing tensors: model.layers.1.self_attn.q_proj.weight, model.norm.weight; "
+                "unused tensors: model.layers.1.self_attn.x_proj.weight, model.noun.weight");
+}
+
+TEST_F(BrokenCheckpoint, WrongShapesAreListed) {
+  Take("llama");
+  Replace("config.json", "\"vocab_size\": 128", "\"vocab_size\": 120");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                ": wrong shapes: model.embed_tokens.weight is [128, 64], not [120, 64], "
+                "lm_head.weight is [128, 64], not [120, 64]");
+}
+
+TEST_F(BrokenCheckpoint, MoreLayersThanTensors) {
+  Take("llama");
+  Replace("config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 9");
+  const std::string error = LoadError(folder_);
+  EXPECT_NE(error.find("model.layers.{3-8}.mlp.down_proj.weight"), std::string::npos) << error;
+}
+
+TEST_F(BrokenCheckpoint, AnUnreadBiasIsAnError) {
+  Take("biases_linear");
+  Replace("config.json", "\"mlp_bias\": true", "\"mlp_bias\": null");
+  const std::string error = LoadError(folder_);
+  EXPECT_NE(error.find("unused tensors: model.layers.{0-1}.mlp.down_proj.bias"), std::string::npos)
+      << error;
+}
+
+TEST_F(BrokenCheckpoint, UnknownArchitecture) {
+  Take("llama");
+  Replace("config.json", "LlamaForCausalLM", "ZebraForCausalLM");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                "/config.json: architectures 'ZebraForCausalLM' is not served; served are: "
+                "LlamaForCausalLM");
+}
+
+TEST_F(BrokenCheckpoint, TruncatedFiles) {
+  Take("llama");
+  const std::string bytes = ReadFile(folder_ + "/model.safetensors");
+  for (size_t size : {size_t{0}, size_t{4}, size_t{100}, bytes.size() - 1}) {
+    Write("model.safetensors", bytes.substr(0, size));
+    EXPECT_NE(LoadError(folder_).find("model.safetensors"), std::string::npos);
+  }
+  Take("gguf_q4_0");
+  const std::string gguf = ReadFile(folder_ + "/model.gguf");
+  for (size_t size : {size_t{0}, size_t{10}, size_t{300}, gguf.size() / 2}) {
+    Write("model.gguf", gguf.substr(0, size));
+    EXPECT_NE(LoadError(folder_ + "/model.gguf").find("model.gguf"), std::string::npos);
+  }
+}
+
+TEST_F(BrokenCheckpoint, MissingShard) {
+  Take("biases_linear");
+  std::filesystem::remove(folder_ + "/model-00002-of-00003.safetensors");
+  EXPECT_NE(LoadError(folder_).find("model-00002-of-00003.safetensors"), std::string::npos);
+}
+
+TEST_F(BrokenCheckpoint, NothingThere) {
+  EXPECT_NE(LoadError("/nonexistent/model.gguf").find("/nonexistent/model.gguf"),
+            std::string::npos);
+}
+
+TEST(Load, RefusesOtherTypesByFlag) {
+  EXPECT_EQ(LoadError(GoldenCheckpoint("llama"), "f16"),
+            "--dtype=f16 is not served; use auto, f32 or bf16");
+}
+
+TEST(Load, AutoKeepsF32FilesAndNarrowsTheRestWhereVectorsDo) {
+  for (const char* name : {"scalar", "avx2", "avx512", "avx512_bf16"}) {
+    const Ops* ops = CpuOpsFor(name);
+    if (ops == nullptr) continue;
+    const bool scalar = ops->instruction_set == "scalar";
+    const auto type = [&](const char* golden) {
+      return LoadModel(GoldenCheckpoint(golden), *ops, "auto").model->info().dtype;
+    };
+    EXPECT_EQ(type("llama3_rope_tied"), DType::kF32) << name;
+    EXPECT_EQ(type("llama"), scalar ? DType::kF32 : DType::kBF16) << name;
+    EXPECT_EQ(type("gguf_q4_0"), scalar ? DType::kF32 : DType::kBF16) << name;
+  }
+}
+
+TEST(Load, TellsAboutTheModel) {
+  const LoadedModel loaded = LoadModel(GoldenCheckpoint("gguf_q8_0"), CpuOps());
+  const ModelInfo& info = loaded.model->info();
+  EXPECT_EQ(info.family, "llama");
+  EXPECT_EQ(info.dtype, DType::kF32);
+  EXPECT_EQ(info.arithmetic, "f32");
+  EXPECT_EQ(info.quantisation, "Q8_0");
+  EXPECT_EQ(info.vocabulary_size, 96);
+  EXPECT_EQ(info.context_tokens, 128);
+  EXPECT_EQ(info.layers, 2);
+  EXPECT_EQ(info.hidden, 64);
+  EXPECT_EQ(info.parameters,
+            2 * 96 * 64 + 64 + 2 * (2 * 64 + 64 * (64 + 32 + 32 + 64) + 3 * 64 * 96));
+  ASSERT_EQ(loaded.model->state_groups().size(), 1u);
+  const StateGroup& group = loaded.model->state_groups()[0];
+  EXPECT_EQ(group.layers, 2);
+  EXPECT_EQ(group.kv_heads, 2);
+  EXPECT_EQ(group.head_dim, 16);
+}
+
+TEST(Load, ReportsProgressUpToOne) {
+  std::vector<double> fractions;
+  const auto model =
+      Model::Load({.path = GoldenCheckpoint("llama"), .dtype = "f32", .ops = &CpuOps()},
+                  [&](std::string_view, double fraction) { fractions.push_back(fraction); });
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
+  EXPECT_GT(fractions.size(), 1u);
+  EXPECT_EQ(fractions.back(), 1.0);
+}
+
+TEST(Forward, RefusesMalformedPlans) {
+  const LoadedModel loaded = LoadModel(GoldenCheckpoint("llama"), CpuOps(), "f32", 1, 32);
+  Runner runner(*loaded.model, 1, 32);
+  StepPlan good;
+  good.rows.push_back({.token_count = 2, .wanted_count = 1, .prompt_tokens = 2});
+  good.tokens = {1, 2};
+  good.wanted = {1};
+  const auto refused = [&](const auto& change) {
+    StepPlan plan = good;
+    change(plan);
+    return loaded.model->Forward(plan, runner.state()).code() == absl::StatusCode::kInvalidArgument;
+  };
+  EXPECT_TRUE(loaded.model->Forward(good, runner.state()).ok());
+  EXPECT_TRUE(refused([](StepPlan& p) { p.tokens[1] = 128; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.wanted[0] = 2; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.rows[0].first_position = 31; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.rows[0].first_position = -1; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.rows[0].first_position = 2147483647; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.rows[0].token_count = 1; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.rows[0].token_count = 3; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.rows[0].first_token = 1; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.tokens.resize(1000); }));
+  std::vector<float> logits(128);
+  const View row = View::Contiguous(logits.data(), DType::kF32, {1, 128});
+  EXPECT_FALSE(loaded.model->Logits(0, 1, row).ok()) << "nothing is wanted after a refused plan";
+}
+
+}  // namespace
+}  // namespace shardline
