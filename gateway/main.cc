@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -188,6 +189,7 @@ int Serve(const Settings& settings, Life& life) {
 int Main(int argc, char** argv) {
   const absl::StatusOr<Settings> settings = SettingsFromCommandLine(argc, argv);
   if (!settings.ok()) return Fail(2, Message(settings.status()));
+  setenv("GRPC_VERBOSITY", "NONE", 0);  // our own line says what is wrong
   Life life;
   return Serve(*settings, life);
 }
