@@ -2,7 +2,7 @@
 """Makes tests/golden: tiny checkpoints in which every parameter is random, with reference log-probabilities.
 
 Needs (pinned): torch==2.11.0 transformers==5.23.0 gguf==0.19.0 safetensors==0.8.0 numpy==2.4.6; any build of
-torch with a CPU will do.
+torch with a CPU will do. --smollm2 also needs accelerate==1.15.0, through which transformers reads GGUF.
 
     tools/make_golden.py                       every tiny checkpoint, and the dequantisation fixtures
     tools/make_golden.py NAME...               some of them
