@@ -35,7 +35,7 @@ TEST(Process, ReportsExitCodes) {
 }
 
 TEST(Process, ReportsSignals) {
-  auto child = Shell("sleep 60");
+  auto child = Shell("exec sleep 60");
   ASSERT_TRUE(child.ok());
   EXPECT_FALSE(child->Wait(0s).has_value());
   EXPECT_FALSE(child->Wait(20ms).has_value());
@@ -82,7 +82,7 @@ TEST(Process, ChildStartsWithNoSignalBlockedOrIgnored) {
   sigaddset(&block, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &block, &before);
   signal(SIGTERM, SIG_IGN);
-  auto child = Shell("sleep 60");
+  auto child = Shell("exec sleep 60");
   signal(SIGTERM, SIG_DFL);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ASSERT_TRUE(child.ok());
@@ -95,7 +95,7 @@ TEST(Process, ChildStartsWithNoSignalBlockedOrIgnored) {
 TEST(Process, DestructionKillsAndReaps) {
   pid_t pid;
   {
-    auto child = Shell("sleep 60");
+    auto child = Shell("exec sleep 60");
     ASSERT_TRUE(child.ok());
     pid = child->pid();
     Process moved = *std::move(child);
