@@ -1,0 +1,255 @@
+"""Starts a gateway on free ports and talks to it as any client would; checks what must hold of every stream."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+import grpc
+
+import models
+import stubs
+
+BUILD = pathlib.Path(os.environ.get("SHARDLINE_BUILD", stubs.ROOT / "build" / "release"))
+GATEWAY = BUILD / "bin" / "shardline-gateway"
+_modules = stubs.generate(BUILD / "tests" / "e2e_stubs")
+pb = _modules["shardline.v1.inference_pb2"]
+control_pb = _modules["shardline.v1.control_pb2"]
+health_pb = _modules["health_pb2"]
+reflection_pb = _modules["reflection_pb2"]
+rpc_pb = _modules["status_details_pb2"]
+
+START_SECONDS = 60
+CALL_SECONDS = 60
+
+
+def until(condition, seconds=20, what="the condition"):
+    """Waits for condition() to be true; what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come about in {seconds} s")
+        time.sleep(0.005)
+
+
+def request(ids=None, *, max_new=None, top=None, **fields):
+    """A GenerateRequest; greedy unless `sampling` says otherwise."""
+    fields.setdefault("sampling", pb.SamplingParams(temperature=0))
+    made = pb.GenerateRequest(**fields)
+    if ids is not None:
+        made.token_ids.ids.extend(ids)
+    if max_new is not None:
+        made.stopping.max_new_tokens = max_new
+    if top is not None:
+        made.logprobs.top = top
+    return made
+
+
+@dataclasses.dataclass
+class Answer:
+    """One stream, read to its end."""
+    accepted: object
+    prompt: list      # TokenInfo
+    tokens: list      # TokenInfo
+    text: str
+    finished: object  # or None
+    error: object     # or None
+    pieces: list      # text of each tokens event
+
+    @property
+    def ids(self):
+        return [token.id for token in self.tokens]
+
+    @property
+    def bits(self):
+        """What must not depend on the company that a request keeps."""
+        return [(t.id, t.logprob, t.rank, [(c.id, c.logprob) for c in t.top]) for t in self.tokens]
+
+
+def gather(events):
+    """Checks the grammar of a stream's events and puts the answer together."""
+    events = list(events)
+    kinds = [event.WhichOneof("event") for event in events]
+    assert [event.event_seq for event in events] == list(range(1, len(events) + 1)), "event_seq has gaps"
+    assert kinds and kinds[0] == "accepted", f"starts with {kinds[:1]}"
+    assert kinds.count("accepted") == 1
+    assert kinds[-1] in ("finished", "error") and kinds.count("finished") + kinds.count("error") == 1, \
+        f"ends with {kinds[-3:]}"
+    assert "prompt" not in kinds[kinds.index("tokens"):] if "tokens" in kinds else True, "prompt after tokens"
+    answer = Answer(events[0].accepted, [], [], "", None, None, [])
+    for event, kind in zip(events, kinds):
+        if kind == "prompt":
+            assert event.prompt.first_position == len(answer.prompt)
+            answer.prompt.extend(event.prompt.tokens)
+        elif kind == "tokens":
+            assert event.tokens.output_index == 0
+            assert event.tokens.tokens or event.tokens.text, "an event of nothing"
+            answer.tokens.extend(event.tokens.tokens)
+            answer.pieces.append(event.tokens.text)
+        elif kind == "finished":
+            answer.finished = event.finished
+            assert event.finished.HasField("usage") and event.finished.HasField("timing")
+            assert event.finished.usage.prompt_tokens == answer.accepted.prompt_tokens
+            assert event.finished.usage.output_tokens == len(answer.tokens)
+            assert event.finished.timing.queue_seconds >= 0
+        elif kind == "error":
+            answer.error = event.error
+            assert answer.error.message and "\n" not in answer.error.message
+    answer.text = "".join(answer.pieces)
+    return answer
+
+
+class Server:
+    def __init__(self, model, *flags):
+        self._log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [GATEWAY, f"--model={model}", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--dtype=f32",
+             "--threads=1", *flags], stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self._watchdog = threading.Timer(START_SECONDS, self.process.kill)
+        self._watchdog.start()
+        line = self.process.stdout.readline()  # "" when the process ends
+        self._watchdog.cancel()
+        match = re.fullmatch(r"ready listen=(\S+) metrics=(\S+) model=(\S+)\n", line)
+        if not match:
+            self.process.kill()
+            raise AssertionError(f"no ready line but {line!r}; standard error:\n{self.log()}")
+        self.address, self.metrics_address, self.model = match.groups()
+        self.channel = grpc.insecure_channel(
+            self.address, options=[("grpc.max_receive_message_length", 64 << 20)])
+        self.inference = _modules["shardline.v1.inference_pb2_grpc"].InferenceStub(self.channel)
+        self.control = _modules["shardline.v1.control_pb2_grpc"].ControlStub(self.channel)
+        self.health_stub = _modules["health_pb2_grpc"].HealthStub(self.channel)
+        self.reflection = _modules["reflection_pb2_grpc"].ServerReflectionStub(self.channel)
+
+    def log(self):
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def stream(self, made):
+        return self.inference.Generate(made, timeout=CALL_SECONDS)
+
+    def generate(self, *arguments, **fields):
+        return gather(self.stream(request(*arguments, **fields)))
+
+    def generate_all(self, requests):
+        """Answers of requests that run at the same time."""
+        calls = [self.stream(made) for made in requests]
+        answers = [None] * len(calls)
+
+        def read(i):
+            answers[i] = gather(calls[i])
+
+        threads = [threading.Thread(target=read, args=(i,)) for i in range(len(calls))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(CALL_SECONDS + 10)
+        assert all(answers), "a stream was not read to its end"
+        return answers
+
+    def health(self, service=""):
+        return self.health_stub.Check(health_pb.HealthCheckRequest(service=service), timeout=10).status
+
+    def serving(self):
+        return self.health("shardline.ready") == health_pb.HealthCheckResponse.SERVING
+
+    def metrics(self):
+        """'name' or 'name{label="value"}' -> number"""
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return {key: float(value) for key, value in
+                re.findall(r"^([a-z_:A-Z0-9]+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)}
+
+    def worker_pid(self):
+        children = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        pids = [int(pid) for file in children for pid in file.read_text().split()]
+        assert len(pids) == 1, f"children of the gateway: {pids}"
+        return pids[0]
+
+    def settle(self):
+        """Waits until nothing is in flight and nothing held; checks the counters. Returns them."""
+        def quiet():
+            now = self.metrics()
+            self._check_counts(now)
+            return now if (now["shardline_requests_running"] == 0 and now["shardline_requests_queued"] == 0 and
+                           now["shardline_kv_blocks_used"] == 0) else None
+
+        return until(quiet, what="an idle server without KV blocks in use")
+
+    def _check_counts(self, now):
+        outcomes = sum(value for key, value in now.items()
+                       if key.startswith("shardline_requests_total{") and "rejected" not in key)
+        in_flight = now["shardline_requests_running"] + now["shardline_requests_queued"]
+        assert now["shardline_requests_accepted_total"] == outcomes + in_flight, now
+
+    def stop(self, number=signal.SIGTERM):
+        """Sends the signal; the exit code."""
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
+
+
+class ServerTest(unittest.TestCase):
+    """Tests over one server; every test leaves it idle, with counters that add up."""
+    FLAGS = ()
+
+    @classmethod
+    def make_model(cls, folder):
+        return models.copy_of("llama", folder)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.server = Server(cls.make_model(pathlib.Path(cls.folder.name) / "tiny"), *cls.FLAGS)
+        cls.addClassCleanup(cls.server.stop, signal.SIGKILL)
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.server.stop()
+        if code != 0:
+            raise AssertionError(f"the gateway ended with {code}:\n{cls.server.log()}")
+
+    def tearDown(self):
+        self.server.settle()
+
+    def refused(self, code, call):
+        """The RpcError of a call that must end with `code`."""
+        with self.assertRaises(grpc.RpcError) as caught:
+            result = call()
+            if hasattr(result, "__iter__"):
+                list(result)
+        self.assertEqual(caught.exception.code(), code, caught.exception.details())
+        self.assertNotIn("\n", caught.exception.details())
+        return caught.exception
+
+
+def details(error, kind):
+    """The detail message of class `kind` in an error's trailer."""
+    for key, value in error.trailing_metadata():
+        if key == "grpc-status-details-bin":
+            for packed in rpc_pb.Status.FromString(value).details:
+                made = kind()
+                if packed.Unpack(made):
+                    return made
+    raise AssertionError(f"no {kind.DESCRIPTOR.full_name} in the error's details")
+
+
+def run():
+    unittest.main(module=sys.modules["__main__"], verbosity=2)

@@ -1,0 +1,131 @@
+"""Tiny models for the tests: the golden checkpoints, some with a longer context, a tokenizer or fewer tokens."""
+
+import array
+import json
+import pathlib
+import shutil
+import struct
+
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
+TYPES = {"F32": "f", "I32": "i"}
+
+
+def read_safetensors(path):
+    """name -> (type, shape, bytes)"""
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    return {name: (entry["dtype"], entry["shape"],
+                   data[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
+            for name, entry in header.items()}
+
+
+def write_safetensors(path, tensors):
+    header, body = {}, b""
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+        body += data
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
+def reference(name):
+    """The golden's cases: dictionaries of prompt, output, and lists of rows of log-probabilities."""
+    tensors = read_safetensors(GOLDEN / name / "reference.safetensors")
+
+    def numbers(key):
+        dtype, shape, data = tensors[key]
+        flat = array.array(TYPES[dtype], data).tolist()
+        if len(shape) == 1:
+            return flat
+        return [flat[row * shape[1]:(row + 1) * shape[1]] for row in range(shape[0])]
+
+    count = sum(name.startswith("prompt.") for name in tensors)
+    return [{key: numbers(f"{key}.{i}") for key in ("prompt", "logprobs", "output", "output_logprobs")}
+            for i in range(count)]
+
+
+def copy_of(name, folder, **config_changes):
+    """A copy of a golden checkpoint in `folder` with some keys of its configuration changed."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (GOLDEN / name).iterdir():
+        if file.name != "reference.safetensors":
+            shutil.copy(file, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config.update(config_changes)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def with_known_logits(folder, vocabulary=64, **config_changes):
+    """The first `vocabulary` tokens alone, so that `top` shows the whole distribution, and an output row of
+    zeros for token 0: its logit is 0, so the logits of all tokens follow from their log-probabilities."""
+    folder = copy_of("llama", folder, vocab_size=vocabulary, **config_changes)
+    tensors = read_safetensors(folder / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        dtype, shape, data = tensors[name]
+        row = len(data) // shape[0]
+        data = data[:vocabulary * row]
+        if name == "lm_head.weight":
+            data = bytes(row) + data[row:]
+        tensors[name] = (dtype, [vocabulary, shape[1]], data)
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
+SPECIALS = ["<s>", "</s>", "<|user|>", "<|end|>"]
+CHAT_TEMPLATE = ("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<|user|>{% else %}{{ m.role }}:{% endif %}"
+                 "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}")
+MERGES = ["t h", "th e", "a n", "an d"]
+
+
+def byte_letters():
+    """The letters by which byte-level BPE writes bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters, spare = {}, 256
+    for byte in range(256):
+        if byte in printable:
+            letters[byte] = chr(byte)
+        else:
+            letters[byte] = chr(spare)
+            spare += 1
+    return letters
+
+
+def with_tokenizer(folder, **config_changes):
+    """A golden checkpoint with a byte-level tokenizer of every byte, four merges, specials and a chat template."""
+    vocabulary = 256 + len(MERGES) + len(SPECIALS)
+    folder = copy_of("llama", folder, vocab_size=vocabulary, **config_changes)
+    tensors = read_safetensors(folder / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        dtype, shape, data = tensors[name]
+        row = len(data) // shape[0]
+        # The rows again, in another order of halves, so that no two tokens have the same logits.
+        turned = b"".join(data[i * row + row // 2:(i + 1) * row] + data[i * row:i * row + row // 2]
+                          for i in range(shape[0]))
+        third = b"".join(data[((i * 7 + 3) % shape[0]) * row:((i * 7 + 3) % shape[0]) * row + row // 2] +
+                         data[i * row:i * row + row // 2] for i in range(vocabulary - 2 * shape[0]))
+        tensors[name] = (dtype, [vocabulary, shape[1]], data + turned + third)
+    write_safetensors(folder / "model.safetensors", tensors)
+
+    letters = byte_letters()
+    tokens = [letters[byte] for byte in range(256)] + [merge.replace(" ", "") for merge in MERGES]
+    specials = [{"id": len(tokens) + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
+                 "normalized": False, "special": True} for i, text in enumerate(SPECIALS)]
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": specials, "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                  "vocab": {token: i for i, token in enumerate(tokens)}, "merges": MERGES},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({
+        "bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False, "chat_template": CHAT_TEMPLATE,
+        "tokenizer_class": "PreTrainedTokenizerFast"}))
+    return folder
