@@ -167,7 +167,8 @@ void Channel::PeerGone(PeerEnd end) {
     callback_ = nullptr;
   }
   WakeAll();
-  if (callback) callback(peer_status());
+  // After our own Close the peer's end is no news: it is most likely the peer's answer to it.
+  if (callback && !closed_.load()) callback(peer_status());
 }
 
 void Channel::OnPeerGone(std::function<void(const absl::Status&)> callback) {

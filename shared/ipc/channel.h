@@ -91,7 +91,7 @@ class Channel {
   absl::Status WatchProcess(pid_t pid);
 
   // Called once, from a thread of the channel, when the peer closes or dies (at once if it already
-  // has). It must not destroy the channel. Set it once.
+  // has), but not after this side has closed. It must not destroy the channel. Set it once.
   void OnPeerGone(std::function<void(const absl::Status&)> callback);
   // OK while the peer lives; otherwise Unavailable saying how it ended.
   absl::Status peer_status() const;

@@ -193,8 +193,8 @@ class BrokenModels(unittest.TestCase):
         (self.path / "config.json").write_text("{")
         self.fails(self.path, "config.json")
         shutil.rmtree(self.path)
-        models.copy_of("llama", self.path, model_type="unheard_of")
-        self.fails(self.path, "unheard_of")
+        models.copy_of("llama", self.path, model_type="unheard_of", architectures=["UnheardOf"])
+        self.fails(self.path, "config.json", "nheard")
         models.copy_of("llama", self.path, hidden_size=65)
         self.fails(self.path)
 
@@ -217,7 +217,7 @@ class BadFlags(unittest.TestCase):
                             ("max-context", [model, "--max-context=100000000"])):
             with self.subTest(flags=flags):
                 extra = [flag for flag in quiet if not any(given.startswith(flag.split("=")[0]) for given in flags)]
-                self.assertIn(word, failing([*flags, *extra]))
+                self.assertIn(word, failing([*flags, *extra]).replace("_", "-"))
 
 
 if __name__ == "__main__":

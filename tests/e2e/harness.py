@@ -196,13 +196,18 @@ class Server:
     def stop(self, number=signal.SIGTERM):
         """Sends the signal; the exit code."""
         self.channel.close()
+        if self._log.closed:
+            return self.process.returncode
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(30)
+            code = self.process.wait(30)
+            self.log_tail = self.log()[-2000:]
+            return code
         finally:
             self.process.kill()
             self.process.stdout.close()
+            self._log.close()
 
 
 class ServerTest(unittest.TestCase):
@@ -224,7 +229,7 @@ class ServerTest(unittest.TestCase):
     def tearDownClass(cls):
         code = cls.server.stop()
         if code != 0:
-            raise AssertionError(f"the gateway ended with {code}:\n{cls.server.log()}")
+            raise AssertionError(f"the gateway ended with {code}: {cls.server.log_tail}")
 
     def tearDown(self):
         self.server.settle()

@@ -78,7 +78,7 @@ def with_known_logits(folder, vocabulary=64, **config_changes):
 
 SPECIALS = ["<s>", "</s>", "<|user|>", "<|end|>"]
 CHAT_TEMPLATE = ("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<|user|>{% else %}{{ m.role }}:{% endif %}"
-                 "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}")
+                 "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}bot:{% endif %}")
 MERGES = ["t h", "th e", "a n", "an d"]
 
 

@@ -54,11 +54,11 @@ class Goldens(ServerTest):
 class Streams(ServerTest):
     @classmethod
     def make_model(cls, folder):
-        return models.copy_of("llama", folder, eos_token_id=cls.case()["output"][4])
+        return models.copy_of("llama", folder, eos_token_id=cls.case()["output"][6])
 
     @staticmethod
     def case():
-        return models.reference("llama")[1]
+        return models.reference("llama")[2]
 
     def greedy_until(self, token):
         output = self.case()["output"]
@@ -84,9 +84,9 @@ class Streams(ServerTest):
     def test_end_of_sequence(self):
         case = self.case()
         answer = self.server.generate(case["prompt"], max_new=20)
-        self.assertEqual(answer.ids, self.greedy_until(case["output"][4]))
+        self.assertEqual(answer.ids, self.greedy_until(case["output"][6]))
         self.assertEqual(answer.finished.reason, pb.FINISH_REASON_EOS)
-        self.assertEqual(answer.finished.stop_token_id, case["output"][4])
+        self.assertEqual(answer.finished.stop_token_id, case["output"][6])
 
     def test_ignored_end_of_sequence(self):
         case = self.case()
@@ -96,7 +96,7 @@ class Streams(ServerTest):
 
     def test_stop_token(self):
         case = self.case()
-        stop = case["output"][2]
+        stop = case["output"][3]
         answer = self.server.generate(case["prompt"], max_new=10, stopping=pb.StoppingParams(stop_token_ids=[stop]))
         self.assertEqual(answer.ids, self.greedy_until(stop))
         self.assertEqual(answer.finished.reason, pb.FINISH_REASON_STOP_TOKEN)
@@ -104,7 +104,7 @@ class Streams(ServerTest):
 
     def test_least_length_masks_the_end(self):
         case = self.case()
-        end = case["output"][4]
+        end = case["output"][6]
         answer = self.server.generate(case["prompt"], max_new=12, stopping=pb.StoppingParams(min_new_tokens=9))
         self.assertGreaterEqual(len(answer.ids), 9)
         self.assertNotIn(end, answer.ids[:9])

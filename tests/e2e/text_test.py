@@ -48,8 +48,8 @@ class Text(ServerTest):
 
     def test_render_chat(self):
         answer = self.server.inference.RenderChat(pb.RenderChatRequest(chat=self.chat("hi")), timeout=30)
-        self.assertEqual(answer.text, "<s><|user|>hi<|end|>assistant:")
-        self.assertEqual(list(answer.token_ids), [BOS, USER, *ids_of("hi"), END, *ids_of("assistant:")])
+        self.assertEqual(answer.text, "<s><|user|>hi<|end|>bot:")
+        self.assertEqual(list(answer.token_ids), [BOS, USER, *ids_of("hi"), END, *ids_of("bot:")])
         answer = self.server.inference.RenderChat(
             pb.RenderChatRequest(chat=self.chat("hi", add_generation_prompt=False)), timeout=30)
         self.assertEqual(answer.text, "<s><|user|>hi<|end|>")

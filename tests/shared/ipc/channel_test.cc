@@ -163,6 +163,20 @@ TEST(Channel, WhatWasSentBeforeTheEndIsDelivered) {
   EXPECT_TRUE(absl::IsUnavailable(ends.gateway->Receive(60s).status()));
 }
 
+// A worker that ends by itself must not take the gateway's answer for the gateway's death.
+TEST(Channel, OnPeerGoneIsSilentAfterOwnClose) {
+  for (int round = 0; round < 20; ++round) {
+    Ends ends = Open();
+    ends.gateway->OnPeerGone([&](const absl::Status&) { ends.gateway->Close(); });
+    std::atomic<int> fired{0};
+    ends.worker->OnPeerGone([&](const absl::Status&) { ++fired; });
+    ends.worker->Close();
+    ends.gateway.reset();
+    ends.worker.reset();
+    ASSERT_EQ(fired.load(), 0);
+  }
+}
+
 TEST(Channel, OnPeerGoneFiresAtOnceWhenItIsLate) {
   Ends ends = Open();
   ends.worker.reset();
