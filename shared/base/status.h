@@ -1,5 +1,5 @@
 // Errors across process and file boundaries are absl::Status; this file holds the few helpers that
-// make returning them short. The text of an error is one line and names the flag or field to change.
+// make returning them short. An error is one line of text that names the flag or field to change.
 #pragma once
 
 #include <absl/status/status.h>
@@ -58,8 +58,8 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view prefix
 #define SL_STATUS_JOIN(a, b) SL_STATUS_JOIN_(a, b)
 
 // Returns from the enclosing function when `expr` (an absl::Status) is not OK.
-#define SL_RETURN_IF_ERROR(expr)                        \
-  do {                                                  \
+#define SL_RETURN_IF_ERROR(expr)                                            \
+  do {                                                                      \
     if (absl::Status sl_status = (expr); !sl_status.ok()) return sl_status; \
   } while (false)
 

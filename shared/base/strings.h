@@ -1,4 +1,5 @@
-// Cat(parts...): the parts as one string. Takes std::string_view, which Debian's absl::StrCat does not.
+// Cat(parts...): the parts as one string. Takes std::string_view, as Debian's absl::StrCat does
+// not.
 #pragma once
 
 #include <charconv>
@@ -15,8 +16,7 @@ inline void Append(std::string& out, const char* part) { out.append(part); }
 inline void Append(std::string& out, char part) { out.push_back(part); }
 inline void Append(std::string& out, bool part) { out.append(part ? "true" : "false"); }
 template <typename T>
-  requires(std::is_arithmetic_v<T>)
-void Append(std::string& out, T part) {
+requires(std::is_arithmetic_v<T>) void Append(std::string& out, T part) {
   char buffer[64];
   const auto result = std::to_chars(buffer, buffer + sizeof(buffer), part);
   out.append(buffer, result.ptr);

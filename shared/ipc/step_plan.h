@@ -13,15 +13,15 @@ enum class RowForm : uint8_t {
 
 // Consecutive tokens of one sequence. Prefill, decode and prompt logprobs are all this row.
 struct PlanRow {
-  uint32_t slot;            // sequence slot
-  int32_t first_position;   // absolute position of the row's first token
-  int32_t token_count;      // >= 1
-  uint32_t first_token;     // index into StepPlan::tokens
-  uint32_t first_wanted;    // index into StepPlan::wanted
-  uint32_t wanted_count;    // how many of the row's tokens need logits
-  uint32_t prompt_tokens;   // length of the sequence's prompt
-  uint32_t adapter_slot;    // 0: none
-  uint32_t mask_slot;       // 0: none
+  uint32_t slot;           // sequence slot
+  int32_t first_position;  // absolute position of the row's first token
+  int32_t token_count;     // >= 1
+  uint32_t first_token;    // index into StepPlan::tokens
+  uint32_t first_wanted;   // index into StepPlan::wanted
+  uint32_t wanted_count;   // how many of the row's tokens need logits
+  uint32_t prompt_tokens;  // length of the sequence's prompt
+  uint32_t adapter_slot;   // 0: none
+  uint32_t mask_slot;      // 0: none
   RowForm form;
   uint8_t reserved[3];
 };
@@ -37,8 +37,9 @@ struct BlockUpdate {
 struct StepPlan {
   uint64_t step = 0;
   std::vector<PlanRow> rows;
-  std::vector<uint32_t> tokens;   // token ids of all rows, row by row
-  std::vector<uint32_t> wanted;   // indices into `tokens`, ascending within a row: logits row i is wanted[i]
+  std::vector<uint32_t> tokens;  // token ids of all rows, row by row
+  std::vector<uint32_t>
+      wanted;  // indices into `tokens`, ascending within a row: logits row i is wanted[i]
   std::vector<BlockUpdate> blocks;
 
   void Clear() {

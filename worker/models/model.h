@@ -1,5 +1,5 @@
-// A loaded model on one rank: weights, layers and the arena of activations. The engine drives it with
-// step plans; it knows nothing of requests.
+// A loaded model on one rank: weights, layers and the arena of activations. The engine drives it
+// with step plans; it knows nothing of requests.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace shardline {
 class ProcessGroup;  // worker/parallel/process_group.h
 
 struct ModelOptions {
-  std::string path;          // a .gguf file, or a directory with config.json and safetensors
+  std::string path;            // a .gguf file, or a directory with config.json and safetensors
   std::string dtype = "auto";  // auto | f32 | bf16
   const Ops* ops = nullptr;
   ThreadPool* threads = nullptr;
@@ -47,8 +47,8 @@ using ProgressFunction = std::function<void(std::string_view phase, double fract
 
 class Model {
  public:
-  // Errors: InvalidArgument "FILE: …" for a file that is broken, incomplete or not understood; all missing,
-  // unused and misshapen tensors are listed in one line.
+  // Errors: InvalidArgument "FILE: …" for a file that is broken, incomplete or not understood; all
+  // missing, unused and misshapen tensors are listed in one line.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const ModelOptions& options,
                                                      const ProgressFunction& progress);
   virtual ~Model() = default;
@@ -56,8 +56,9 @@ class Model {
   virtual const ModelInfo& info() const = 0;
   virtual const std::vector<StateGroup>& state_groups() const = 0;
 
-  // Runs every layer for the plan's tokens, reading and writing `state` (whose tables already have the plan's
-  // updates). Afterwards Logits() serves plan.wanted. The plan has at most max_batch_tokens tokens.
+  // Runs every layer for the plan's tokens, reading and writing `state` (whose tables already have
+  // the plan's updates). Afterwards Logits() serves plan.wanted. The plan has at most
+  // max_batch_tokens tokens.
   virtual absl::Status Forward(const StepPlan& plan, StateStorage& state) = 0;
   // Raw logits of wanted rows [first, first + count) of the last Forward: [count, vocabulary] f32.
   // Call in pieces of at most kLogitRows rows.
