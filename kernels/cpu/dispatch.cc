@@ -43,9 +43,10 @@ const Ops& CpuOps() {
     if (const char* name = std::getenv("SHARDLINE_CPU_ISA"); name != nullptr) {
       if (const Ops* ops = CpuOpsFor(name); ops != nullptr) return ops;
     }
-    // vdpbf16ps does two multiplications per lane. Zen 4 and later start as many of them in a cycle
-    // as f32 multiply-adds; Intel's (measured on Sapphire Rapids) a quarter as many, so widened
-    // bf16 is faster.
+    // vdpbf16ps does two multiplications per lane. An Intel processor with AMX was measured to
+    // start a quarter as many of them in a cycle as f32 multiply-adds, so there widened bf16 is
+    // faster; AMD's are taken to be full speed, which is not measured. SHARDLINE_CPU_ISA overrides
+    // it.
     const bool slow_pairs = __builtin_cpu_is("intel");
     return FirstOf([&](const Ops& ops) { return !slow_pairs || &ops != &kAvx512Bf16Ops; });
   }();
