@@ -1,6 +1,7 @@
 #include "shared/base/flags.h"
 
 #include <absl/flags/parse.h>
+#include <absl/flags/usage_config.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -102,6 +103,11 @@ std::vector<std::string> ParseFlags(int argc, char** argv) {
   }
   std::vector<char*> pointers = {argv[0]};
   for (std::string& argument : arguments) pointers.push_back(argument.data());
+  absl::FlagsUsageConfig usage;  // --help lists our own flags, wherever they are defined
+  usage.contains_help_flags = [](absl::string_view file) {
+    return std::string(file.data(), file.size()).find("absl/") == std::string::npos;
+  };
+  absl::SetFlagsUsageConfig(usage);
   static const int registered = std::atexit(EndWhileParsing);
   (void)registered;
   parsing = true;

@@ -10,6 +10,7 @@ namespace {
 
 // Sizes beyond these are mistakes, and small enough that no product of two overflows.
 constexpr int64_t kMostHidden = 1 << 20, kMostHeads = 1 << 12, kMostHeadDim = 1 << 10;
+constexpr int64_t kUnstatedContext = 32768;  // of a file that does not tell
 constexpr int64_t kMostLayers = 1 << 10, kMostVocabulary = 1 << 24, kMostContext = 1 << 30;
 
 ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& norm,
@@ -64,7 +65,7 @@ ModelSpec LlamaFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   }
   const int64_t hidden = config.Int("*.embedding_length", 1, kMostHidden);
   const int64_t heads = config.Int("*.attention.head_count", 1, kMostHeads);
-  const int64_t context = config.Int("*.context_length", 1, kMostContext);
+  const int64_t context = config.Int("*.context_length", 1, kMostContext, kUnstatedContext);
   Attention attention{
       .heads = heads,
       .kv_heads = config.Int("*.attention.head_count_kv", 1, kMostHeads, heads),
