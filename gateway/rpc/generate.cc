@@ -1,4 +1,4 @@
-// Generate's way to `accepted`, top to bottom. What follows is the router's; calls/generate_call.cc
+// Generate's way to `accepted`, top to bottom. What follows is the router's; rpc/generate_call.cc
 // writes it out.
 #include <sys/random.h>
 

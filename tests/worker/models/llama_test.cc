@@ -1,6 +1,10 @@
 // Llama's configuration, of both formats and generations, to its spec.
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+#include <string>
+
 #include "tests/worker/models/golden.h"
 #include "worker/models/registry.h"
 
@@ -140,6 +144,21 @@ TEST(Llama, GgufMetadataGivesTheSameSpec) {
   EXPECT_EQ(spec.blocks[0].norm, hf.spec.blocks[0].norm);
   EXPECT_EQ(spec.context, 128);
   EXPECT_FALSE(spec.tied_head);
+}
+
+TEST(Llama, GgufWithoutContextLengthGetsTheContractsDefault) {
+  std::ifstream file(GoldenCheckpoint("gguf_f32"), std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const size_t key = bytes.find("llama.context_length");
+  ASSERT_NE(key, std::string::npos);
+  bytes.replace(key, 20, "other.context_length");
+  const std::string path = testing::TempDir() + "no_context_length.gguf";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const auto checkpoint = Checkpoint::Open(path);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const ModelSpec spec = LlamaFamily().from_gguf(*(*checkpoint)->gguf(), **checkpoint);
+  EXPECT_TRUE((*checkpoint)->gguf()->status().ok()) << (*checkpoint)->gguf()->status();
+  EXPECT_EQ(spec.context, 32768);
 }
 
 }  // namespace
