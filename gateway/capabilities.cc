@@ -67,7 +67,7 @@ constexpr Parameter kParameters[] = {
     {.field = "stopping.include_stop", .note = "default false"},
     {.field = "logprobs.top", .min = 0, .max = 64, .note = "unset: no logprobs"},
     {.field = "logprobs.prompt", .note = "default false"},
-    {.field = "n", .min = 1, .max = 1, .note = "this build makes one output for a request"},
+    {.field = "n", .min = 1, .max = 128, .note = "outputs; default 1"},
     {.field = "echo", .note = "default false"},
     {.field = "truncate_prompt_tokens", .min = 1, .max = kMaxInt, .note = "keeps the last ones"},
     {.field = "add_special_tokens", .note = "default true for text, false for chat"},
@@ -80,8 +80,8 @@ constexpr Parameter kParameters[] = {
     {.field = "cache_salt", .served = false, .note = "this build keeps no prefix cache"},
     {.field = "detach_seconds",
      .min = 0,
-     .max = 0,
-     .note = "this build ends a request with its call"},
+     .max = 86400,
+     .note = "how long the request runs on without a reader; default 0"},
 };
 
 }  // namespace

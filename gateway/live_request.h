@@ -4,7 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,6 +23,7 @@ struct Admission {
   TextRules text;
   bool echo = false;
   uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: none
+  uint64_t detach_ns = 0;    // how long it runs on without a reader; 0: it ends with its reader
 };
 
 struct LiveRequest {
@@ -42,9 +43,11 @@ struct LiveRequest {
         rules(std::move(admission.text)),
         echo(admission.echo),
         deadline_ns(admission.deadline_ns),
-        stream(limits),
-        journal(std::move(admission.submit)) {
-    for (uint32_t i = 0; i < journal.submit().header.outputs; ++i) {
+        detach_ns(admission.detach_ns),
+        stream(std::make_shared<EventStream>(limits)),
+        journal(std::move(admission.submit)),
+        unfinished(journal.submit().header.outputs) {
+    for (uint32_t i = 0; i < unfinished; ++i) {
       outputs.push_back({.text = OutputText(tokenizer, rules)});
     }
   }
@@ -56,21 +59,21 @@ struct LiveRequest {
   const TextRules rules;
   const bool echo;
   const uint64_t deadline_ns;
+  const uint64_t detach_ns;
 
-  EventStream stream;
+  const std::shared_ptr<EventStream> stream;
 
   JournalEntry journal;
   std::vector<Output> outputs;
+  uint32_t unfinished;  // of the outputs
   State state = State::kQueued;
   uint64_t blocks = 0;              // of the router's committed blocks, while running
   std::atomic<bool> paused{false};  // written under the lock, read by the reader without it
   // When the paused request's reader last took something, and how much it had taken.
   uint64_t stalled_since_ns = 0, stalled_taken = 0;
+  uint64_t detached_since_ns = 0;  // 0: it has a reader
   uint64_t accepted_ns = 0, started_ns = 0, first_token_ns = 0, last_token_ns = 0;
   uint32_t cached_prompt_tokens = 0;
-  // How it ended, and whether its reader had gone by then; set before the stream closes.
-  std::optional<Outcome> outcome;
-  bool discarded = false;
 };
 
 }  // namespace shardline

@@ -46,6 +46,7 @@ class Life {
     ready_ = true;
     Wake();
   }
+  void DrainAsked() { Wake(); }
   void GaveUp(int exit_code, std::string why) {
     {
       std::lock_guard lock(mutex_);
@@ -97,15 +98,25 @@ int Fail(int code, const std::string& line) {
 
 // Lets live requests finish until the deadline or a second signal; what is left then ends with
 // DRAINING.
-void Drain(const Settings& settings, Life& life, Router& router) {
+void LetFinish(const Settings& settings, Drain& drain, Life& life, Router& router) {
+  const std::chrono::duration<double> grace(settings.drain_seconds);
   router.StartDraining();
-  const auto deadline = Clock::now() + std::chrono::duration<double>(settings.drain_seconds);
-  while (router.live_requests() > 0 && life.stops() < 2 && life.exit_code() == 0 &&
-         Clock::now() < deadline) {
+  for (bool signalled = false;;) {
+    if (life.stops() > 0 && !signalled) {  // also when a Drain call was first
+      drain.Begin(Clock::now() + std::chrono::duration_cast<Clock::duration>(grace));
+      signalled = true;
+    }
+    const auto live = static_cast<uint32_t>(router.live_requests());
+    if (live == 0 || life.stops() >= 2 || life.exit_code() != 0 ||
+        Clock::now() >= drain.deadline()) {
+      break;
+    }
+    drain.Tell({.remaining_requests = live});
     life.Wait(std::chrono::milliseconds(20));
     router.Tick(MonotonicNanoseconds());
   }
   router.EndAll(v1::ERROR_CODE_DRAINING, "the server is shutting down");
+  drain.Tell({.done = true});
 }
 
 // Lets the last events reach readers that read.
@@ -141,7 +152,8 @@ int Serve(const Settings& settings, Life& life) {
   options.eos_ids = text->eos_ids;
   Router router(options, text->tokenizer.get(), &metrics);
   TextPool text_pool;
-  const Gateway gateway{settings, *text, router, metrics, text_pool, GrpcVersion(), {}};
+  Drain drain([&life] { life.DrainAsked(); });
+  const Gateway gateway{settings, *text, router, metrics, text_pool, drain, GrpcVersion(), {}};
   auto server = Server::Start(gateway);
   if (!server.ok()) return Fail(2, Message(server.status()));
 
@@ -161,7 +173,7 @@ int Serve(const Settings& settings, Life& life) {
   supervisor.Start();
 
   bool announced = false;
-  while (life.stops() == 0 && life.exit_code() == 0) {
+  while (life.stops() == 0 && life.exit_code() == 0 && !drain.deadline().has_value()) {
     life.Wait(kTick);
     router.Tick(MonotonicNanoseconds());
     if (!life.ready() || announced) continue;
@@ -174,7 +186,7 @@ int Serve(const Settings& settings, Life& life) {
 
   draining = true;
   (*server)->SetReady(false);
-  Drain(settings, life, router);
+  LetFinish(settings, drain, life, router);
   EndWithin(std::chrono::seconds(15));
   FlushStreams(gateway, life);
   (*server)->Shutdown(std::chrono::milliseconds(50));

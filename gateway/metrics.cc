@@ -70,6 +70,11 @@ void Metrics::FirstTokens(uint64_t tokens, double seconds_since_accepted) {
   now_.time_to_first_token.Observe(seconds_since_accepted);
 }
 
+void Metrics::OtherFirstTokens(uint64_t tokens) {
+  std::lock_guard lock(mutex_);
+  now_.output_tokens += tokens;
+}
+
 void Metrics::LaterTokens(uint64_t tokens, double seconds_since_previous) {
   std::lock_guard lock(mutex_);
   now_.output_tokens += tokens;

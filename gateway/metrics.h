@@ -52,9 +52,10 @@ class Metrics {
   void Started(uint64_t prompt_tokens, double queue_seconds);
   void Ended(Outcome outcome, bool started, uint64_t prompt_tokens, double request_seconds);
 
-  // Output tokens that came in one message: the first ones of a request, or later ones of an
-  // output.
+  // Output tokens that came in one message: the first ones of a request, the first ones of another
+  // output, or later ones of an output.
   void FirstTokens(uint64_t tokens, double seconds_since_accepted);
+  void OtherFirstTokens(uint64_t tokens);
   void LaterTokens(uint64_t tokens, double seconds_since_previous);
 
   void Step(const StepReport& report);

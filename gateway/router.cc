@@ -17,7 +17,8 @@ Router::Router(Options options, const Tokenizer* tokenizer, Metrics* metrics)
       raw_([tokenizer](uint32_t id) {
         return tokenizer == nullptr ? std::string_view() : tokenizer->Raw(id);
       }),
-      queue_(options_.queue) {}
+      queue_(options_.queue),
+      finished_(options_.max_finished_bytes) {}
 
 absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   const RequestKey key = ++last_key_;
@@ -32,10 +33,10 @@ absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   first.mutable_accepted()->set_model(request->model);
   first.mutable_accepted()->set_prompt_tokens(request->prompt_tokens());
   first.mutable_accepted()->set_seed(submit.header.sampling.seed);
-  request->stream.Push(std::move(first));
+  request->stream->Push(std::move(first));
   // Prompt logprobs bring the ids and bytes along.
   if (request->echo && (submit.header.flags & kWantPromptLogprobs) == 0) {
-    PushPromptIds(submit.prompt, raw_, request->stream);
+    PushPromptIds(submit.prompt, raw_, *request->stream);
   }
 
   Turn turn(mutex_);
@@ -57,6 +58,7 @@ absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   metrics_->Accepted(submit.prompt.size());
   live_.emplace(key, request);
   keys_.emplace(request->id, key);
+  finished_.Remove(request->id);
   if (at_once) Start(request);
   return request;
 }
@@ -66,25 +68,48 @@ uint64_t Router::Blocks(uint64_t tokens) const {
   return (tokens + block - 1) / block;
 }
 
+// What the request's outputs fill: whole blocks of the prompt once, the rest for each.
+uint64_t Router::BlocksOf(const LiveRequest& request) const {
+  const uint64_t prompt = request.prompt_tokens();
+  const uint64_t block = std::max<uint32_t>(1, ready_.header.block_tokens);
+  const uint64_t shared = request.outputs.size() > 1 ? (prompt - 1) / block : 0;
+  uint64_t blocks = shared;
+  for (const LiveRequest::Output& output : request.outputs) {
+    if (!output.finished) blocks += Blocks(prompt + output.tokens + 1) - shared;
+  }
+  return blocks;
+}
+
+void Router::CountBlocks(LiveRequest& request) {
+  if (request.state != LiveRequest::State::kRunning) return;
+  const uint64_t blocks = BlocksOf(request);
+  committed_blocks_ += blocks - request.blocks;
+  request.blocks = blocks;
+}
+
 // The worker has room when nothing that it could run waits there, a sequence slot is free, and its
 // cache holds the prompt and a token beside what its running requests fill.
 bool Router::HasRoom(const LiveRequest& request) const {
   if (port_ == nullptr) return false;
   if (running_ == 0) return true;  // what does not fit an empty worker never will: let it say so
-  if (report_.waiting_sequences > paused_ || running_ >= ready_.header.max_sequences) return false;
+  if (report_.waiting_sequences > paused_outputs_ ||
+      running_outputs_ >= ready_.header.max_sequences) {
+    return false;
+  }
   const uint64_t used = std::max(committed_blocks_, report_.kv_blocks_used);
-  return used + Blocks(request.prompt_tokens() + 1) <= ready_.header.kv_blocks_total;
+  return used + BlocksOf(request) <= ready_.header.kv_blocks_total;
 }
 
 void Router::Start(const Live& request) {
   const uint64_t now = MonotonicNanoseconds();
-  if (running_ == paused_)
+  if (running_outputs_ == paused_outputs_) {
     last_progress_ns_ = now;  // it was idle: its next step is due from now on
+  }
   request->state = LiveRequest::State::kRunning;
   request->started_ns = now;
-  request->blocks = Blocks(request->prompt_tokens() + 1);
-  committed_blocks_ += request->blocks;
+  CountBlocks(*request);
   ++running_;
+  running_outputs_ += request->unfinished;
   metrics_->Started(request->prompt_tokens(), Seconds(request->accepted_ns, now));
   port_->Send(request->journal.submit());
 }
@@ -103,12 +128,52 @@ void Router::Dispatch(Turn& turn) {
   }
 }
 
-void Router::Cancel(const Live& request, Outcome why) {
+absl::StatusOr<Router::Attached> Router::Attach(const std::string& request_id, uint64_t from_seq,
+                                                std::function<void()> listener) {
+  Attached attached;
+  std::function<void()> replaced;
+  {
+    Turn turn(mutex_);
+    const auto key = keys_.find(request_id);
+    if (key != keys_.end()) attached.request = Find(key->second);
+    attached.stream =
+        attached.request != nullptr ? attached.request->stream : finished_.Find(request_id);
+    if (attached.stream == nullptr) {
+      return NotFound("request_id: no request '", request_id.substr(0, 256),
+                      "' is live or has lately finished");
+    }
+    SL_ASSIGN_OR_RETURN(EventStream::Joined joined,
+                        attached.stream->Join(from_seq, std::move(listener)));
+    attached.reader = joined.reader;
+    replaced = std::move(joined.replaced);
+    if (attached.request != nullptr) {
+      attached.request->detached_since_ns = 0;
+      attached.request->stalled_since_ns = MonotonicNanoseconds();
+      // What the reader has no use for may have been what filled the ring.
+      if (attached.request->paused && attached.stream->drained()) ResumeAtWorker(*attached.request);
+    }
+  }
+  if (replaced) replaced();
+  return attached;
+}
+
+void Router::Leave(const Live& request, EventStream::Reader reader, Outcome why) {
   Turn turn(mutex_);
-  if (request->state == LiveRequest::State::kEnded) return;
+  if (!request->stream->Leave(reader) || request->state == LiveRequest::State::kEnded) return;
+  if (request->detach_ns > 0) {
+    request->detached_since_ns = MonotonicNanoseconds();
+  } else {
+    Cancel(turn, request, why);
+    Dispatch(turn);
+  }
+}
+
+void Router::Cancel(Turn& turn, const Live& request, Outcome why) {
   CancelAtWorker(*request, kAllOutputs);
-  Forget(turn, request, why, /*discard=*/true);
-  Dispatch(turn);
+  request->stream->Discard(why == Outcome::kDeadline
+                               ? DeadlineExceeded("the deadline passed")
+                               : absl::CancelledError("the call was cancelled"));
+  Forget(turn, request, why);
 }
 
 void Router::CancelAtWorker(const LiveRequest& request, uint32_t output_index) {
@@ -119,27 +184,27 @@ void Router::CancelAtWorker(const LiveRequest& request, uint32_t output_index) {
 // Sets `paused` before it looks at the ring again: either this sees that the reader has drained it
 // meanwhile, or the reader sees `paused` after its last Take.
 void Router::PauseIfFull(LiveRequest& request) {
-  if (request.state != LiveRequest::State::kRunning || request.paused || !request.stream.full()) {
+  if (request.state != LiveRequest::State::kRunning || request.paused || !request.stream->full()) {
     return;
   }
   request.paused = true;
-  ++paused_;
+  paused_outputs_ += request.unfinished;
   request.stalled_since_ns = MonotonicNanoseconds();
-  request.stalled_taken = request.stream.taken();
+  request.stalled_taken = request.stream->taken();
   if (port_ != nullptr) port_->Send(Pause{request.key});
-  if (request.stream.drained()) ResumeAtWorker(request);
+  if (request.stream->drained()) ResumeAtWorker(request);
 }
 
 void Router::ResumeAtWorker(LiveRequest& request) {
   if (!request.paused) return;
-  if (running_ == paused_) last_progress_ns_ = MonotonicNanoseconds();
+  if (running_outputs_ == paused_outputs_) last_progress_ns_ = MonotonicNanoseconds();
   request.paused = false;
-  --paused_;
+  paused_outputs_ -= request.unfinished;
   if (port_ != nullptr) port_->Send(Resume{request.key});
 }
 
 void Router::Taken(const Live& request) {
-  if (!request->paused || !request->stream.drained()) return;
+  if (!request->paused || !request->stream->drained()) return;
   Turn turn(mutex_);
   if (request->state == LiveRequest::State::kRunning) ResumeAtWorker(*request);
 }
@@ -191,14 +256,19 @@ void Router::EndAll(v1::ErrorCode code, const std::string& why) {
 
 void Router::Tick(uint64_t now_ns) {
   Turn turn(mutex_);
-  std::vector<Live> late, stalled;
+  finished_.Expire(now_ns);
+  std::vector<Live> late, stalled, deserted;
   for (const auto& [key, request] : live_) {
     const bool queued = request->state == LiveRequest::State::kQueued;
     if (queued && request->deadline_ns != 0 && request->deadline_ns <= now_ns) {
       late.push_back(request);
     }
+    if (request->detached_since_ns != 0) {
+      if (now_ns >= request->detached_since_ns + request->detach_ns) deserted.push_back(request);
+      continue;
+    }
     if (!request->paused) continue;
-    if (const uint64_t taken = request->stream.taken(); taken != request->stalled_taken) {
+    if (const uint64_t taken = request->stream->taken(); taken != request->stalled_taken) {
       request->stalled_taken = taken;
       request->stalled_since_ns = now_ns;
     } else if (now_ns >= request->stalled_since_ns + options_.stalled_reader_ns) {
@@ -214,7 +284,8 @@ void Router::Tick(uint64_t now_ns) {
     EndWithError(turn, request, v1::ERROR_CODE_OVERLOADED,
                  "the reader took no event for --stalled-reader-seconds", Outcome::kError);
   }
-  if (!stalled.empty()) Dispatch(turn);
+  for (const Live& request : deserted) Cancel(turn, request, Outcome::kCancelled);
+  if (!stalled.empty() || !deserted.empty()) Dispatch(turn);
 }
 
 size_t Router::live_requests() const {
@@ -224,7 +295,7 @@ size_t Router::live_requests() const {
 
 uint64_t Router::waiting_for_step_since_ns() const {
   std::lock_guard lock(mutex_);
-  return port_ != nullptr && running_ > paused_ ? last_progress_ns_ : 0;
+  return port_ != nullptr && running_outputs_ > paused_outputs_ ? last_progress_ns_ : 0;
 }
 
 Router::State Router::state() const {
@@ -243,12 +314,13 @@ Router::Live Router::Find(RequestKey key) const {
   return request == live_.end() ? nullptr : request->second;
 }
 
-void Router::Forget(Turn& turn, const Live& request, Outcome outcome, bool discard) {
+void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
   const bool started = request->state == LiveRequest::State::kRunning;
   if (started) {
     committed_blocks_ -= request->blocks;
     --running_;
-    if (request->paused) --paused_;
+    running_outputs_ -= request->unfinished;
+    if (request->paused) paused_outputs_ -= request->unfinished;
   } else {
     queue_.Remove(request->key);
   }
@@ -259,12 +331,15 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome, bool disca
   last_end_ns_ = now;
   request->state = LiveRequest::State::kEnded;
   request->paused = false;
-  request->outcome = outcome;
-  request->discarded = discard;
   metrics_->Ended(outcome, started, request->prompt_tokens(), Seconds(request->accepted_ns, now));
   live_.erase(request->key);
   keys_.erase(request->id);
-  request->stream.Close(discard);
+  request->stream->Close();
+  // A stream that was cancelled has nothing to tell any more.
+  if (request->stream->end().ok()) {
+    finished_.Add(request->id, request->stream,
+                  now + std::max(request->detach_ns, options_.keep_finished_ns));
+  }
   turn.Touch(request);
 }
 

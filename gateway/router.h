@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "gateway/admission/queue.h"
+#include "gateway/finished_streams.h"
 #include "gateway/live_request.h"
 #include "gateway/metrics.h"
 #include "shared/base/status.h"
@@ -42,6 +43,8 @@ class Router {
     AdmissionQueue::Limits queue;
     uint64_t stalled_reader_ns = 30'000'000'000;
     EventStream::Limits stream;
+    uint64_t keep_finished_ns = 60'000'000'000;  // or as long as the request might have detached
+    size_t max_finished_bytes = size_t{32} << 20;
     std::vector<uint32_t> eos_ids;  // as told to the worker
   };
   // `tokenizer` may be null; both outlive the router.
@@ -52,8 +55,18 @@ class Router {
   // Errors: Unavailable (draining, no worker), AlreadyExists (a live id), ResourceExhausted with a
   // retry time.
   absl::StatusOr<std::shared_ptr<LiveRequest>> Admit(Admission admission);
-  // The reader has gone (client, deadline): nothing more is sent, the worker forgets the request.
-  void Cancel(const std::shared_ptr<LiveRequest>& request, Outcome why);
+  // A reader joins the stream of a live or lately finished request, in place of the one before,
+  // whose listener is called a last time. Errors: NotFound, OutOfRange (EventStream::Join).
+  struct Attached {
+    std::shared_ptr<EventStream> stream;
+    std::shared_ptr<LiveRequest> request;  // null: it had ended
+    EventStream::Reader reader;
+  };
+  absl::StatusOr<Attached> Attach(const std::string& request_id, uint64_t from_seq,
+                                  std::function<void()> listener);
+  // The reader has gone (client, deadline). Unless another has taken its place or the request may
+  // run on detached, nothing more is sent and the worker forgets the request.
+  void Leave(const std::shared_ptr<LiveRequest>& request, EventStream::Reader reader, Outcome why);
   // The reader took an event: a paused request may go on.
   void Taken(const std::shared_ptr<LiveRequest>& request);
   // Ends with `finished` ABORTED for each output. How many requests that were.
@@ -69,15 +82,17 @@ class Router {
   void OnMessage(const Finished& message);
   void OnMessage(const Failed& message);
   void OnMessage(const StepReport& message);
+  // The worker is still at its step.
+  void OnMessage(const Progress& message);
 
   // ---- the gateway's life
   void StartDraining();                                     // new requests get Unavailable
   void EndAll(v1::ErrorCode code, const std::string& why);  // terminal errors for everything live
-  // Ends waiting requests whose deadline is past and requests whose reader stands still. Called a
-  // few times a second.
+  // Ends waiting requests whose deadline is past, requests whose reader stands still and those that
+  // no reader came back to; drops finished streams whose time is over. Called a few times a second.
   void Tick(uint64_t now_ns);
   size_t live_requests() const;
-  // Since when the worker has finished no step although it has work; 0 while it has none.
+  // Since when the worker has made no headway although it has work; 0 while it has none.
   uint64_t waiting_for_step_since_ns() const;
 
   struct State {
@@ -98,7 +113,10 @@ class Router {
   void Dispatch(Turn& turn);
   bool HasRoom(const LiveRequest& request) const;
   void Start(const Live& request);
+  void Cancel(Turn& turn, const Live& request, Outcome why);
   uint64_t Blocks(uint64_t tokens) const;
+  uint64_t BlocksOf(const LiveRequest& request) const;
+  void CountBlocks(LiveRequest& request);
   void PushTokens(Turn& turn, const Live& request, const Tokens& message);
   void PushText(LiveRequest& request, uint32_t output_index, std::string text);
   void FinishOutput(Turn& turn, const Live& request, uint32_t output_index, v1::Finished finished,
@@ -106,7 +124,7 @@ class Router {
   void EndWithError(Turn& turn, const Live& request, v1::ErrorCode code, const std::string& why,
                     Outcome outcome);
   uint32_t AbortOne(Turn& turn, const Live& request);
-  void Forget(Turn& turn, const Live& request, Outcome outcome, bool discard);
+  void Forget(Turn& turn, const Live& request, Outcome outcome);
   void CancelAtWorker(const LiveRequest& request, uint32_t output_index);
   void PauseIfFull(LiveRequest& request);
   void ResumeAtWorker(LiveRequest& request);
@@ -122,13 +140,15 @@ class Router {
   AdmissionQueue queue_;
   std::unordered_map<RequestKey, Live> live_;
   std::unordered_map<std::string, RequestKey> keys_;
+  FinishedStreams finished_;
   std::atomic<RequestKey> last_key_{0};
   std::shared_ptr<WorkerPort> port_;  // null: no worker
   Ready ready_;
   StepReport report_{};
   uint64_t committed_blocks_ = 0;  // what the running requests' tokens fill
   uint64_t last_progress_ns_ = 0;
-  uint32_t running_ = 0, paused_ = 0;
+  uint32_t running_ = 0;                               // requests
+  uint32_t running_outputs_ = 0, paused_outputs_ = 0;  // those that have not finished
   bool draining_ = false;
   double seconds_per_end_ = 0.5;  // smoothed time between ends, for RetryInfo
   uint64_t last_end_ns_ = 0;

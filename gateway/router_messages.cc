@@ -102,17 +102,15 @@ void Router::PushTokens(Turn& turn, const Live& request, const Tokens& message) 
   if (request->first_token_ns == 0) {
     request->first_token_ns = now;
     metrics_->FirstTokens(count, Seconds(request->accepted_ns, now));
+  } else if (output.last_token_ns == 0) {
+    metrics_->OtherFirstTokens(count);
   } else {
-    const uint64_t previous =
-        output.last_token_ns != 0 ? output.last_token_ns : request->first_token_ns;
-    metrics_->LaterTokens(count, Seconds(previous, now));
+    metrics_->LaterTokens(count, Seconds(output.last_token_ns, now));
   }
   output.last_token_ns = request->last_token_ns = now;
   output.tokens += static_cast<uint32_t>(count);
-  const uint64_t blocks = Blocks(request->prompt_tokens() + request->journal.emitted_tokens() + 1);
-  committed_blocks_ += blocks - request->blocks;
-  request->blocks = blocks;
-  request->stream.Push(std::move(event));
+  CountBlocks(*request);
+  request->stream->Push(std::move(event));
   turn.Touch(request);
   if (stop_string.has_value()) {
     CancelAtWorker(*request, index);
@@ -131,7 +129,7 @@ void Router::OnMessage(const Prompt& message) {
   const Live request = Find(message.header.key);
   if (request == nullptr) return;
   last_progress_ns_ = MonotonicNanoseconds();
-  PushPromptTokens(message, raw_, request->stream);
+  PushPromptTokens(message, raw_, *request->stream);
   turn.Touch(request);
   PauseIfFull(*request);
 }
@@ -178,20 +176,28 @@ void Router::OnMessage(const StepReport& message) {
   Dispatch(turn);
 }
 
+void Router::OnMessage(const Progress&) {
+  Turn turn(mutex_);
+  last_progress_ns_ = MonotonicNanoseconds();
+}
+
 void Router::PushText(LiveRequest& request, uint32_t output_index, std::string text) {
   if (text.empty()) return;
   v1::GenerateEvent event;
   event.mutable_tokens()->set_output_index(output_index);
   event.mutable_tokens()->set_text(std::move(text));
-  request.stream.Push(std::move(event));
+  request.stream->Push(std::move(event));
 }
 
 void Router::FinishOutput(Turn& turn, const Live& request, uint32_t output_index,
                           v1::Finished finished, Outcome outcome) {
   request->outputs[output_index].finished = true;
+  --request->unfinished;
+  if (request->state == LiveRequest::State::kRunning) --running_outputs_;
+  if (request->paused) --paused_outputs_;
+  CountBlocks(*request);
   finished.set_output_index(output_index);
-  const bool last = std::all_of(request->outputs.begin(), request->outputs.end(),
-                                [](const LiveRequest::Output& output) { return output.finished; });
+  const bool last = request->unfinished == 0;
   if (last) {
     *finished.mutable_usage() = UsageOf(*request);
     v1::Timing& timing = *finished.mutable_timing();
@@ -206,9 +212,9 @@ void Router::FinishOutput(Turn& turn, const Live& request, uint32_t output_index
   }
   v1::GenerateEvent event;
   *event.mutable_finished() = std::move(finished);
-  request->stream.Push(std::move(event));
+  request->stream->Push(std::move(event));
   turn.Touch(request);
-  if (last) Forget(turn, request, outcome, /*discard=*/false);
+  if (last) Forget(turn, request, outcome);
 }
 
 void Router::EndWithError(Turn& turn, const Live& request, v1::ErrorCode code,
@@ -220,8 +226,8 @@ void Router::EndWithError(Turn& turn, const Live& request, v1::ErrorCode code,
   error.set_retryable(Retryable(code));
   if (error.retryable()) error.set_retry_after_seconds(1.0);
   *error.mutable_usage() = UsageOf(*request);
-  request->stream.Push(std::move(event));
-  Forget(turn, request, outcome, /*discard=*/false);
+  request->stream->Push(std::move(event));
+  Forget(turn, request, outcome);
 }
 
 v1::Usage Router::UsageOf(const LiveRequest& request) const {

@@ -16,7 +16,7 @@ class Router::Turn {
   explicit Turn(std::mutex& mutex) : lock_(mutex) {}
   ~Turn() {
     lock_.unlock();
-    for (const Live& request : touched_) request->stream.Notify();
+    for (const Live& request : touched_) request->stream->Notify();
   }
   void Touch(const Live& request) {
     if (touched_.empty() || touched_.back() != request) touched_.push_back(request);

@@ -2,8 +2,9 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include "gateway/rpc/generate_call.h"
+#include "gateway/rpc/drain_call.h"
 #include "gateway/rpc/status.h"
+#include "gateway/rpc/stream_call.h"
 #include "shardline/v1/control.grpc.pb.h"
 #include "shardline/v1/inference.grpc.pb.h"
 
@@ -33,16 +34,6 @@ ServerUnaryReactor* Answer(const Gateway& gateway, CallbackServerContext* contex
   return reactor;
 }
 
-// A stream that this build does not serve.
-template <typename Event>
-class Unserved : public ServerWriteReactor<Event> {
- public:
-  explicit Unserved(const std::string& why) {
-    this->Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, why));
-  }
-  void OnDone() override { delete this; }
-};
-
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   explicit InferenceService(const Gateway& gateway) : gateway_(gateway) {}
@@ -51,9 +42,9 @@ class InferenceService final : public v1::Inference::CallbackService {
                                                   const v1::GenerateRequest* request) override {
     return StartGenerateCall(gateway_, context, *request);
   }
-  ServerWriteReactor<v1::GenerateEvent>* Attach(CallbackServerContext*,
-                                                const v1::AttachRequest*) override {
-    return new Unserved<v1::GenerateEvent>("Attach is not served by this build");
+  ServerWriteReactor<v1::GenerateEvent>* Attach(CallbackServerContext* context,
+                                                const v1::AttachRequest* request) override {
+    return StartAttachCall(gateway_, context, *request);
   }
   ServerUnaryReactor* Embed(CallbackServerContext* context, const v1::EmbedRequest* request,
                             v1::EmbedResponse* response) override {
@@ -109,8 +100,8 @@ class ControlService final : public v1::Control::CallbackService {
     return Answer(gateway_, context, shardline::Abort, request, response);
   }
   ServerWriteReactor<v1::DrainProgress>* Drain(CallbackServerContext*,
-                                               const v1::DrainRequest*) override {
-    return new Unserved<v1::DrainProgress>("Drain is not served by this build: send SIGTERM");
+                                               const v1::DrainRequest* request) override {
+    return StartDrainCall(gateway_, *request);
   }
 
  private:

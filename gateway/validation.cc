@@ -217,7 +217,7 @@ absl::StatusOr<Submit> Resolve(const v1::GenerateRequest& request, std::vector<u
   submit.prompt = std::move(prompt);
   SubmitHeader& header = submit.header;
   header.priority = request.priority();
-  header.outputs = 1;
+  header.outputs = request.has_n() ? request.n() : 1;
   header.max_new_tokens = longest;
   header.min_new_tokens = request.stopping().min_new_tokens();
   header.top_logprobs = request.logprobs().top();

@@ -1,4 +1,4 @@
-// Generate's way to `accepted`, top to bottom. What follows is the router's; rpc/generate_call.cc
+// Generate's way to `accepted`, top to bottom. What follows is the router's; rpc/stream_call.cc
 // writes it out.
 #include <sys/random.h>
 
@@ -100,7 +100,9 @@ absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequ
   admission.model = gateway.settings.model_name;
   admission.text = TextRulesOf(request);
   admission.echo = request.echo();
-  admission.deadline_ns = deadline_ns;
+  admission.detach_ns = static_cast<uint64_t>(double{request.detach_seconds()} * 1e9);
+  // What may outlive its call is not bound to the call's deadline either.
+  admission.deadline_ns = admission.detach_ns > 0 ? 0 : deadline_ns;
   return admission;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "gateway/drain.h"
 #include "gateway/model_text.h"
 #include "gateway/router.h"
 #include "gateway/settings.h"
@@ -25,8 +26,9 @@ struct Gateway {
   Router& router;
   Metrics& metrics;
   TextPool& text_pool;
+  Drain& drain;
   std::string grpc_version;
-  mutable std::atomic<int> open_streams{0};  // Generate calls whose last event is not yet out
+  mutable std::atomic<int> open_streams{0};  // streaming calls whose last event is not yet out
 };
 
 // An empty name means the served model. Errors: NotFound.
@@ -40,6 +42,11 @@ absl::Status TooManyLargeRequests();
 absl::StatusOr<std::shared_ptr<LiveRequest>> StartGenerate(const Gateway& gateway,
                                                            const v1::GenerateRequest& request,
                                                            uint64_t deadline_ns);
+
+// Attach up to its first event. `listener`: see EventStream::Join.
+absl::StatusOr<Router::Attached> StartAttach(const Gateway& gateway,
+                                             const v1::AttachRequest& request,
+                                             std::function<void()> listener);
 
 absl::Status Tokenize(const Gateway& gateway, const v1::TokenizeRequest& request,
                       v1::TokenizeResponse* response);

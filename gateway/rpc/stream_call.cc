@@ -1,7 +1,8 @@
-#include "gateway/rpc/generate_call.h"
+#include "gateway/rpc/stream_call.h"
 
-#include <atomic>
 #include <chrono>
+#include <memory>
+#include <mutex>
 
 #include "gateway/rpc/status.h"
 #include "shared/base/clock.h"
@@ -20,32 +21,33 @@ uint64_t DeadlineNs(SystemClock::time_point deadline) {
   return MonotonicNanoseconds() + static_cast<uint64_t>(ns);
 }
 
-class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
-                     public std::enable_shared_from_this<GenerateCall> {
+class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
+                   public std::enable_shared_from_this<StreamCall> {
  public:
-  GenerateCall(const Gateway& gateway, grpc::CallbackServerContext* context)
-      : gateway_(gateway), router_(gateway.router), deadline_(context->deadline()) {
+  StreamCall(const Gateway& gateway, grpc::CallbackServerContext* context)
+      : gateway_(gateway), deadline_(context->deadline()) {
     ++gateway_.open_streams;
   }
-  ~GenerateCall() override { --gateway_.open_streams; }
+  ~StreamCall() override { --gateway_.open_streams; }
 
   // Lives until OnDone, whoever lets go of it.
   void HoldSelf() { self_ = shared_from_this(); }
 
   // Checks and admits the request, then writes its events.
-  void Begin(const v1::GenerateRequest& request) {
-    if (cancelled_) return Refuse(absl::CancelledError("the call was cancelled"));
+  void Generate(const v1::GenerateRequest& request) {
+    if (gone()) return Refuse(absl::CancelledError("the call was cancelled"));
     auto live = StartGenerate(gateway_, request, DeadlineNs(deadline_));
     if (!live.ok()) return Finish(ToGrpc(live.status()));
-    {
-      std::lock_guard lock(mutex_);
-      request_ = *std::move(live);
-    }
-    if (cancelled_) router_.Cancel(request_, Gone());
-    request_->stream.SetListener([weak = weak_from_this()] {
-      if (const auto call = weak.lock()) call->Advance();
-    });
-    Advance();
+    auto joined = (*live)->stream->Join(1, Listener());
+    if (!joined.ok()) return Finish(ToGrpc(joined.status()));
+    Begin({(*live)->stream, *live, joined->reader});
+  }
+
+  // Joins a request's stream, then writes its events.
+  void Attach(const v1::AttachRequest& request) {
+    auto attached = StartAttach(gateway_, request, Listener());
+    if (!attached.ok()) return Finish(ToGrpc(attached.status()));
+    Begin(*std::move(attached));
   }
 
   // Ends a call whose request was never looked at.
@@ -55,73 +57,106 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   }
 
  private:
-  // Writes the next event unless one is on its way; after the last, finishes the call.
-  void Advance() {
+  std::function<void()> Listener() {
+    return [weak = weak_from_this()] {
+      if (const auto call = weak.lock()) call->Advance();
+    };
+  }
+
+  bool gone() {
+    std::lock_guard lock(mutex_);
+    return gone_;
+  }
+
+  // Either this sees that the client has gone, or Gone sees the stream.
+  void Begin(Router::Attached attached) {
+    bool gone;
     {
       std::lock_guard lock(mutex_);
-      if (writing_ || finished_) return;
-      switch (request_->stream.Take(&event_)) {
-        case EventStream::Next::kEmpty:
-          return;
-        case EventStream::Next::kEvent:
-          writing_ = true;
-          break;
-        case EventStream::Next::kEnd:
-          finished_ = true;
-          break;
+      attached_ = std::move(attached);
+      gone = gone_;
+    }
+    if (gone) Leave();
+    Advance();
+  }
+
+  // Writes the next event unless one is on its way; after the last, finishes the call.
+  void Advance() {
+    grpc::Status end;
+    {
+      std::lock_guard lock(mutex_);
+      if (attached_.stream == nullptr || writing_ || finished_) return;
+      if (gone_) {
+        finished_ = true;
+        end = grpc::Status(grpc::StatusCode::CANCELLED, "the call was cancelled");
+      } else {
+        switch (attached_.stream->Take(attached_.reader, &event_)) {
+          case EventStream::Next::kEmpty:
+            return;
+          case EventStream::Next::kEvent:
+            writing_ = true;
+            break;
+          case EventStream::Next::kEnd:
+            finished_ = true;  // OK for a stream that was sent to its end, with `error` too
+            end = ToGrpc(attached_.stream->end());
+            break;
+          case EventStream::Next::kReplaced:
+            finished_ = true;
+            end = grpc::Status(grpc::StatusCode::ABORTED, "another Attach reads this stream now");
+            break;
+        }
       }
     }
     // Nobody else gets past the flags above until this write, or the call, is done.
-    if (finished_) return Finish(EndStatus());
-    router_.Taken(request_);
+    if (finished_) return Finish(end);
+    if (attached_.request != nullptr) gateway_.router.Taken(attached_.request);
     StartWrite(&event_);  // the last thing: the call may be done and gone before it returns
   }
 
   void OnWriteDone(bool ok) override {
-    if (!ok) router_.Cancel(request_, Gone());
     {
       std::lock_guard lock(mutex_);
       writing_ = false;
     }
+    if (!ok) return Gone();
     Advance();
   }
 
-  // Either Begin sees `cancelled_` after it has set `request_`, or this sees `request_`.
-  void OnCancel() override {
-    cancelled_ = true;
-    std::shared_ptr<LiveRequest> request;
+  void OnCancel() override { Gone(); }
+
+  // The client takes nothing any more.
+  void Gone() {
+    bool leave = false;
     {
       std::lock_guard lock(mutex_);
-      request = request_;
+      leave = !gone_ && attached_.stream != nullptr;
+      gone_ = true;
     }
-    if (request != nullptr) router_.Cancel(request, Gone());
+    if (leave) Leave();
+    Advance();
+  }
+
+  void Leave() {
+    if (attached_.request == nullptr) {
+      attached_.stream->Leave(attached_.reader);
+    } else {
+      const bool late = SystemClock::now() >= deadline_;
+      gateway_.router.Leave(attached_.request, attached_.reader,
+                            late ? Outcome::kDeadline : Outcome::kCancelled);
+    }
   }
 
   void OnDone() override {
-    if (request_ != nullptr) request_->stream.SetListener(nullptr);
+    if (attached_.stream != nullptr) attached_.stream->Leave(attached_.reader);
     self_.reset();
   }
 
-  Outcome Gone() const {
-    return SystemClock::now() >= deadline_ ? Outcome::kDeadline : Outcome::kCancelled;
-  }
-
-  // OK for a stream that was sent to its end, with an `error` event too.
-  grpc::Status EndStatus() const {
-    if (!request_->discarded) return grpc::Status::OK;
-    return *request_->outcome == Outcome::kDeadline
-               ? grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline passed")
-               : grpc::Status(grpc::StatusCode::CANCELLED, "the call was cancelled");
-  }
-
   const Gateway& gateway_;
-  Router& router_;
   const SystemClock::time_point deadline_;
-  std::shared_ptr<GenerateCall> self_;
-  std::shared_ptr<LiveRequest> request_;
+  std::shared_ptr<StreamCall> self_;
   std::mutex mutex_;
-  bool writing_ = false, finished_ = false;
-  std::atomic<bool> cancelled_{false};
+  Router::Attached attached_;  // written once, under the lock
+  bool writing_ = false, finished_ = false, gone_ = false;
   v1::GenerateEvent event_;
 };
 
@@ -130,16 +165,25 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
 grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(const Gateway& gateway,
                                                                grpc::CallbackServerContext* context,
                                                                const v1::GenerateRequest& request) {
-  const auto call = std::make_shared<GenerateCall>(gateway, context);
+  const auto call = std::make_shared<StreamCall>(gateway, context);
   call->HoldSelf();
   if (request.ByteSizeLong() <= TextPool::kInlineBytes) {
-    call->Begin(request);
+    call->Generate(request);
     return call.get();
   }
   const auto copy = std::make_shared<const v1::GenerateRequest>(request);
-  if (!gateway.text_pool.Post([call, copy] { call->Begin(*copy); })) {
+  if (!gateway.text_pool.Post([call, copy] { call->Generate(*copy); })) {
     call->Refuse(TooManyLargeRequests());
   }
+  return call.get();
+}
+
+grpc::ServerWriteReactor<v1::GenerateEvent>* StartAttachCall(const Gateway& gateway,
+                                                             grpc::CallbackServerContext* context,
+                                                             const v1::AttachRequest& request) {
+  const auto call = std::make_shared<StreamCall>(gateway, context);
+  call->HoldSelf();
+  call->Attach(request);
   return call.get();
 }
 

@@ -1,19 +1,19 @@
-// One Generate call on the wire: writes a live request's events as fast as the client takes them,
-// and tells the router when the client has gone. gRPC owns it until OnDone.
+// One Generate or Attach call on the wire: writes a stream's events as fast as the client takes
+// them, and tells the router when the client has gone. gRPC owns it until OnDone.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
-
-#include <memory>
-#include <mutex>
 
 #include "gateway/rpc/handlers.h"
 
 namespace shardline {
 
-// Starts the call and returns its reactor.
+// Start the call and return its reactor.
 grpc::ServerWriteReactor<v1::GenerateEvent>* StartGenerateCall(const Gateway& gateway,
                                                                grpc::CallbackServerContext* context,
                                                                const v1::GenerateRequest& request);
+grpc::ServerWriteReactor<v1::GenerateEvent>* StartAttachCall(const Gateway& gateway,
+                                                             grpc::CallbackServerContext* context,
+                                                             const v1::AttachRequest& request);
 
 }  // namespace shardline

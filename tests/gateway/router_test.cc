@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <deque>
+#include <map>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -82,11 +83,23 @@ class RouterTest : public testing::Test {
     report.kv_blocks_total = ready.header.kv_blocks_total;
     router->OnMessage(report);
   }
-  static std::vector<v1::GenerateEvent> Drain(LiveRequest& live) {
+  // The request's first reader.
+  EventStream::Reader ReaderOf(const LiveRequest& live) {
+    const auto [reader, fresh] = readers.try_emplace(live.key, 0);
+    if (fresh) reader->second = live.stream->Join(1, nullptr)->reader;
+    return reader->second;
+  }
+  EventStream::Next Take(const LiveRequest& live, v1::GenerateEvent* event) {
+    return live.stream->Take(ReaderOf(live), event);
+  }
+  std::vector<v1::GenerateEvent> Drain(const LiveRequest& live) {
     std::vector<v1::GenerateEvent> events;
     v1::GenerateEvent event;
-    while (live.stream.Take(&event) == EventStream::Next::kEvent) events.push_back(event);
+    while (Take(live, &event) == EventStream::Next::kEvent) events.push_back(event);
     return events;
+  }
+  void Leave(const std::shared_ptr<LiveRequest>& live, Outcome why) {
+    router->Leave(live, ReaderOf(*live), why);
   }
   uint64_t Count(Outcome outcome) {
     return metrics.Snapshot().outcomes[static_cast<size_t>(outcome)];
@@ -111,6 +124,7 @@ class RouterTest : public testing::Test {
   Ready ready;
   std::unique_ptr<Router> router;
   std::shared_ptr<FakeWorker> worker;
+  std::map<RequestKey, EventStream::Reader> readers;
   uint64_t step = 0;
 };
 
@@ -141,7 +155,7 @@ TEST_F(RouterTest, AStreamFromAcceptedToFinished) {
   EXPECT_TRUE(finished.has_timing());
   for (size_t i = 0; i < events.size(); ++i) EXPECT_EQ(events[i].event_seq(), i + 1);
   v1::GenerateEvent event;
-  EXPECT_EQ(live->stream.Take(&event), EventStream::Next::kEnd);
+  EXPECT_EQ(Take(*live, &event), EventStream::Next::kEnd);
   EXPECT_EQ(Count(Outcome::kEos), 1u);
   EXPECT_EQ(router->live_requests(), 0u);
 }
@@ -337,17 +351,17 @@ TEST_F(RouterTest, CancellationReachesTheWorkerAtOnceAndIsCounted) {
   WorkerUp(1);
   const auto running = Admit(Request("a"));
   const auto queued = Admit(Request("b"));
-  router->Cancel(queued, Outcome::kCancelled);
+  Leave(queued, Outcome::kCancelled);
   EXPECT_TRUE(worker->cancels.empty());
-  router->Cancel(running, Outcome::kDeadline);
-  router->Cancel(running, Outcome::kCancelled);  // too late to count
+  Leave(running, Outcome::kDeadline);
+  Leave(running, Outcome::kCancelled);  // too late to count
   EXPECT_EQ(worker->cancels, std::vector<RequestKey>{running->key});
   Say(running->key, 0, {'x'});  // was on its way
   EXPECT_EQ(Count(Outcome::kCancelled), 1u);
   EXPECT_EQ(Count(Outcome::kDeadline), 1u);
   v1::GenerateEvent event;
-  EXPECT_EQ(running->stream.Take(&event), EventStream::Next::kEnd);
-  EXPECT_TRUE(running->discarded);
+  EXPECT_EQ(Take(*running, &event), EventStream::Next::kEnd);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(running->stream->end()));
 }
 
 TEST_F(RouterTest, AbortFinishesWithWhatWasHeldBack) {
@@ -420,7 +434,7 @@ TEST_F(RouterTest, ASlowReaderPausesItsRequestAloneAndEndsIfItStandsStill) {
   // The reader comes back: the request goes on.
   v1::GenerateEvent event;
   for (int i = 0; i < 4; ++i) {
-    ASSERT_EQ(slow->stream.Take(&event), EventStream::Next::kEvent);
+    ASSERT_EQ(Take(*slow, &event), EventStream::Next::kEvent);
     router->Taken(slow);
   }
   EXPECT_EQ(worker->resumes, std::vector<RequestKey>{slow->key});
@@ -429,7 +443,7 @@ TEST_F(RouterTest, ASlowReaderPausesItsRequestAloneAndEndsIfItStandsStill) {
   EXPECT_EQ(worker->pauses.size(), 2u);
   const uint64_t now = MonotonicNanoseconds();
   router->Tick(now);
-  ASSERT_EQ(slow->stream.Take(&event), EventStream::Next::kEvent);  // slow, but it moves
+  ASSERT_EQ(Take(*slow, &event), EventStream::Next::kEvent);  // slow, but it moves
   router->Tick(now + 900'000'000);
   router->Tick(now + 1'800'000'000);
   EXPECT_EQ(router->live_requests(), 2u);
@@ -557,11 +571,12 @@ TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
         const bool cancels = random() % 3 == 0;
         auto live = router->Admit(Request(Cat(r, "-", i), prompt));
         ASSERT_TRUE(live.ok()) << live.status();
+        const EventStream::Reader reader = (*live)->stream->Join(1, nullptr)->reader;
         std::vector<uint32_t> got;
         uint64_t seq = 0;
         for (;;) {
           v1::GenerateEvent event;
-          const auto next = (*live)->stream.Take(&event);
+          const auto next = (*live)->stream->Take(reader, &event);
           if (next == EventStream::Next::kEnd) break;
           if (next == EventStream::Next::kEmpty) {
             std::this_thread::yield();
@@ -570,9 +585,11 @@ TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
           router->Taken(*live);
           ASSERT_EQ(event.event_seq(), ++seq);
           for (const auto& token : event.tokens().tokens()) got.push_back(token.id());
-          if (cancels && got.size() > prompt.size() / 2) router->Cancel(*live, Outcome::kCancelled);
+          if (cancels && got.size() > prompt.size() / 2) {
+            router->Leave(*live, reader, Outcome::kCancelled);
+          }
         }
-        if ((*live)->discarded) {
+        if (!(*live)->stream->end().ok()) {
           ++cancelled;
         } else {
           ASSERT_EQ(got, prompt);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -24,47 +25,50 @@ v1::GenerateEvent Done() {
 
 TEST(EventStream, NumbersFromOneWithoutGaps) {
   EventStream stream;
+  const EventStream::Reader reader = stream.Join(1, nullptr)->reader;
   stream.Push(Done());
   stream.Push(Done());
   v1::GenerateEvent event;
-  ASSERT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.event_seq(), 1u);
-  ASSERT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.event_seq(), 2u);
-  EXPECT_EQ(stream.Take(&event), EventStream::Next::kEmpty);
-  stream.Close(false);
-  EXPECT_EQ(stream.Take(&event), EventStream::Next::kEnd);
+  EXPECT_EQ(stream.Take(reader, &event), EventStream::Next::kEmpty);
+  stream.Close();
+  EXPECT_EQ(stream.Take(reader, &event), EventStream::Next::kEnd);
   stream.Push(Done());  // too late
-  EXPECT_EQ(stream.Take(&event), EventStream::Next::kEnd);
+  EXPECT_EQ(stream.Take(reader, &event), EventStream::Next::kEnd);
 }
 
 TEST(EventStream, OnlyTheNewestUnsentEventOfTheSameOutputGrows) {
   EventStream stream;
+  const EventStream::Reader reader = stream.Join(1, nullptr)->reader;
   v1::GenerateEvent event;
   stream.Push(Token(1, "a"));
   stream.Push(Token(2, "b"));
   stream.Push(Token(3, "c", 1));
   stream.Push(Token(4, "d"));
-  ASSERT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.tokens().text(), "ab");
   EXPECT_EQ(event.tokens().tokens_size(), 2);
-  ASSERT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.tokens().output_index(), 1u);
-  ASSERT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.event_seq(), 3u);
   stream.Push(Token(5, "e"));  // the one before has been sent
-  ASSERT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.event_seq(), 4u);
   EXPECT_EQ(event.tokens().text(), "e");
   stream.Push(Token(6, "f"));
   stream.Push(Done());
   stream.Push(Token(7, "g"));
-  EXPECT_EQ(stream.Take(&event), EventStream::Next::kEvent);
+  EXPECT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
   EXPECT_EQ(event.tokens().text(), "f");
 }
 
 TEST(EventStream, IsFullByEventsOrBytesAndDrainsByHalf) {
   EventStream stream({.max_events = 4, .max_bytes = 1 << 20, .max_event_bytes = 1});
+  const EventStream::Reader reader = stream.Join(1, nullptr)->reader;
   v1::GenerateEvent event;
   for (uint32_t i = 0; i < 4; ++i) {
     EXPECT_FALSE(stream.full());
@@ -72,9 +76,9 @@ TEST(EventStream, IsFullByEventsOrBytesAndDrainsByHalf) {
   }
   EXPECT_TRUE(stream.full());
   stream.Push(Done());  // never refused
-  for (int i = 0; i < 2; ++i) stream.Take(&event);
+  for (int i = 0; i < 2; ++i) stream.Take(reader, &event);
   EXPECT_FALSE(stream.drained());
-  stream.Take(&event);
+  stream.Take(reader, &event);
   EXPECT_TRUE(stream.drained());
   EXPECT_EQ(stream.taken(), 3u);
 
@@ -85,17 +89,103 @@ TEST(EventStream, IsFullByEventsOrBytesAndDrainsByHalf) {
 
 TEST(EventStream, DiscardsWhatNobodyWillRead) {
   EventStream stream;
+  const EventStream::Reader reader = stream.Join(1, nullptr)->reader;
   stream.Push(Done());
-  stream.Close(true);
+  stream.Discard(absl::CancelledError("gone"));
+  EXPECT_TRUE(absl::IsCancelled(stream.end()));
+  EXPECT_EQ(stream.bytes(), 0u);
   v1::GenerateEvent event;
-  EXPECT_EQ(stream.Take(&event), EventStream::Next::kEnd);
+  EXPECT_EQ(stream.Take(reader, &event), EventStream::Next::kEnd);
+}
+
+std::vector<std::string> TakeAll(EventStream& stream, EventStream::Reader reader) {
+  std::vector<std::string> events;
+  v1::GenerateEvent event;
+  while (stream.Take(reader, &event) == EventStream::Next::kEvent) {
+    events.push_back(event.SerializeAsString());
+  }
+  return events;
+}
+
+TEST(EventStream, WhoJoinsAgainSeesEqualEvents) {
+  EventStream stream;
+  const EventStream::Reader first = stream.Join(1, nullptr)->reader;
+  stream.Push(Token(1, "a"));
+  std::vector<std::string> seen = TakeAll(stream, first);
+  stream.Push(Token(2, "b"));
+  for (std::string& more : TakeAll(stream, first)) seen.push_back(std::move(more));
+  stream.Push(Token(3, "c"));
+  stream.Push(Token(4, "d"));  // joins the one before, which nobody has been sent
+
+  EventStream::Reader reader = stream.Join(1, nullptr)->reader;
+  EXPECT_TRUE(stream.full() == false);
+  std::vector<std::string> all = TakeAll(stream, reader);
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_TRUE(std::equal(seen.begin(), seen.end(), all.begin()));
+  reader = stream.Join(3, nullptr)->reader;  // from the middle
+  EXPECT_EQ(TakeAll(stream, reader), std::vector<std::string>{all[2]});
+  stream.Push(Done());
+  stream.Close();
+  reader = stream.Join(4, nullptr)->reader;
+  EXPECT_EQ(TakeAll(stream, reader).size(), 1u);
+  reader = stream.Join(5, nullptr)->reader;  // nothing is left
+  v1::GenerateEvent event;
+  EXPECT_EQ(stream.Take(reader, &event), EventStream::Next::kEnd);
+  EXPECT_TRUE(absl::IsOutOfRange(stream.Join(6, nullptr).status()));
+}
+
+TEST(EventStream, WhatAReaderSkipsMayGrowNoMore) {
+  EventStream stream;
+  stream.Push(Token(1, "a"));
+  stream.Push(Token(2, "b", 1));
+  const EventStream::Reader reader = stream.Join(3, nullptr)->reader;
+  stream.Push(Token(3, "c", 1));
+  v1::GenerateEvent event;
+  ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
+  EXPECT_EQ(event.event_seq(), 3u);
+  EXPECT_EQ(event.tokens().text(), "c");
+  const auto all = TakeAll(stream, stream.Join(1, nullptr)->reader);
+  EXPECT_EQ(all.size(), 3u);
+}
+
+TEST(EventStream, OneReaderAtATime) {
+  EventStream stream;
+  int woken = 0;
+  const EventStream::Reader first = stream.Join(1, [&woken] { ++woken; })->reader;
+  stream.Push(Token(1, "a"));
+  EventStream::Joined second = *stream.Join(1, nullptr);
+  ASSERT_TRUE(second.replaced != nullptr);
+  second.replaced();
+  EXPECT_EQ(woken, 1);
+  v1::GenerateEvent event;
+  EXPECT_EQ(stream.Take(first, &event), EventStream::Next::kReplaced);
+  EXPECT_FALSE(stream.Leave(first));
+  EXPECT_EQ(stream.Take(second.reader, &event), EventStream::Next::kEvent);
+  EXPECT_TRUE(stream.Leave(second.reader));
+  stream.Notify();
+  EXPECT_EQ(woken, 1);
+}
+
+TEST(EventStream, KeepsWhatWasSentWithinItsBytes) {
+  EventStream stream({.max_event_bytes = 1, .max_sent_bytes = 10000});
+  const EventStream::Reader reader = stream.Join(1, nullptr)->reader;
+  v1::GenerateEvent event;
+  for (uint32_t i = 0; i < 500; ++i) {
+    stream.Push(Token(i, std::string(100, 'x')));
+    ASSERT_EQ(stream.Take(reader, &event), EventStream::Next::kEvent);
+    ASSERT_LE(stream.bytes(), 10000u);
+  }
+  EXPECT_TRUE(absl::IsOutOfRange(stream.Join(1, nullptr).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(stream.Join(400, nullptr).status()));
+  const auto kept = TakeAll(stream, stream.Join(460, nullptr)->reader);
+  EXPECT_EQ(kept.size(), 41u);
 }
 
 // A writer and a reader at their own speeds: the text, the ids and the numbers arrive whole.
 TEST(EventStream, ReaderSeesEverythingOnce) {
   EventStream stream({.max_events = 64, .max_bytes = 1 << 20, .max_event_bytes = 128});
   std::atomic<int> wakes{0};
-  stream.SetListener([&wakes] { ++wakes; });
+  const EventStream::Reader reader = stream.Join(1, [&wakes] { ++wakes; })->reader;
   constexpr uint32_t kTokens = 20000;
   std::thread writer([&stream] {
     for (uint32_t i = 0; i < kTokens; ++i) {
@@ -103,7 +193,7 @@ TEST(EventStream, ReaderSeesEverythingOnce) {
       stream.Notify();
     }
     stream.Push(Done());
-    stream.Close(false);
+    stream.Close();
     stream.Notify();
   });
   uint32_t next_id = 0;
@@ -112,7 +202,7 @@ TEST(EventStream, ReaderSeesEverythingOnce) {
   bool finished = false;
   for (;;) {
     v1::GenerateEvent event;
-    const auto next = stream.Take(&event);
+    const auto next = stream.Take(reader, &event);
     if (next == EventStream::Next::kEnd) break;
     if (next == EventStream::Next::kEmpty) {
       std::this_thread::yield();
