@@ -31,7 +31,8 @@ ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "KV cache; 0: the smaller of a quarter of free memory and what is usable");
 ABSL_FLAG(bool, no_kv_cache, false, "not served by this build");
 ABSL_FLAG(uint32_t, threads, 0, "compute threads; 0: the usable cores");
-ABSL_FLAG(std::string, trace_file, "", "not served by this build");
+ABSL_FLAG(std::string, trace_file, "",
+          "writes a trace of requests and steps there, for Perfetto or chrome://tracing");
 ABSL_FLAG(bool, allow_request_templates, false, "requests may bring a chat template");
 ABSL_FLAG(double, stalled_reader_seconds, 30, "how long a full stream waits for its reader");
 ABSL_FLAG(double, drain_seconds, 30, "how long SIGTERM lets live requests go on");
@@ -59,8 +60,6 @@ absl::Status CheckUnserved() {
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_kv_cache_dtype) != "auto", "--kv-cache-dtype",
                                "the cache is kept in --dtype"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_no_kv_cache), "--no-kv-cache", "leave it out"));
-  SL_RETURN_IF_ERROR(
-      NotServed(!absl::GetFlag(FLAGS_trace_file).empty(), "--trace-file", "leave it out"));
   const std::string device = absl::GetFlag(FLAGS_device);
   if (device != "cpu" && device != "cuda")
     return InvalidArgument("--device ", device, ": cpu or cuda");
@@ -144,6 +143,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   settings.worker_program = absl::GetFlag(FLAGS_worker_program);
   settings.device = absl::GetFlag(FLAGS_device);
+  settings.trace_file = absl::GetFlag(FLAGS_trace_file);
   settings.dtype = absl::GetFlag(FLAGS_dtype);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
@@ -165,7 +165,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
 }
 
 std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch) {
-  return {
+  std::vector<std::string> arguments = {
       Cat("--model=", settings.model),
       Cat("--dtype=", settings.dtype),
       Cat("--device=", settings.device),
@@ -178,6 +178,8 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
       Cat("--kv-cache-bytes=", settings.kv_cache_bytes),
       Cat("--parent-pid=", getpid()),
   };
+  if (!settings.trace_file.empty()) arguments.push_back(Cat("--trace-file=", settings.trace_file));
+  return arguments;
 }
 
 }  // namespace shardline

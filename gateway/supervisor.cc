@@ -72,6 +72,11 @@ void Supervisor::Run() {
   }
 }
 
+void Supervisor::Note(std::string_view what, uint64_t epoch) {
+  if (options_.trace == nullptr) return;
+  options_.trace->Instant(what, MonotonicNanoseconds(), TraceArguments().Add("epoch", epoch));
+}
+
 Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   End end;
   auto channel = Channel::Create(ChannelOptions(), epoch);
@@ -90,6 +95,7 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   absl::Status status = link->channel().WatchProcess(process->pid());
   if (status.ok()) status = link->channel().Send(Configure{options_.eos_ids}, seconds(10));
   if (status.ok()) status = Serve(*link, link, end.served);
+  Note("worker ended", epoch);
   // Streams first: taking down a large process takes a while.
   if (end.served) events_.readiness(false);
   router_->WorkerLost();
@@ -167,6 +173,7 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
       served = true;
       events_.liveness(true);
       events_.readiness(true);
+      Note("worker ready", ready.header.epoch);
       return absl::OkStatus();
     }
     default:

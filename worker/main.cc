@@ -20,6 +20,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/base/trace.h"
 #include "shared/ipc/channel.h"
 #include "worker/cores.h"
 #include "worker/engine/channel_port.h"
@@ -43,6 +44,8 @@ ABSL_FLAG(int64_t, max_batch_tokens, 2048, "tokens of one step");
 ABSL_FLAG(int64_t, max_context, 0, "longest prompt + output; 0: what the model states");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "memory for the KV cache; 0: the smaller of a quarter of free memory and what is usable");
+
+ABSL_FLAG(std::string, trace_file, "", "the gateway's trace, to append to; empty: none");
 
 namespace shardline {
 namespace {
@@ -111,6 +114,7 @@ class ProgressSender {
 
 // All that a step needs, in the order of construction.
 struct Worker {
+  std::unique_ptr<Trace> trace;  // null: none
   std::unique_ptr<ThreadPool> threads;
   std::unique_ptr<ProcessGroup> group;
   std::unique_ptr<Model> model;
@@ -151,6 +155,7 @@ absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, 
   options.context_tokens = kv.context_tokens;
   options.eos_ids = configure.eos_ids;
   options.threads = worker.threads.get();
+  options.trace = worker.trace.get();
   worker.engine =
       std::make_unique<Engine>(options, kv.blocks_per_group, *worker.model, *worker.state, port);
   ready.header.context_tokens = static_cast<uint32_t>(kv.context_tokens);
@@ -178,6 +183,9 @@ void Describe(const ModelInfo& info, const Ops& ops, Ready& ready) {
 absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   const Clock::time_point start = Clock::now();
   SL_ASSIGN_OR_RETURN(const Configure configure, ReceiveConfigure(channel));
+  if (const std::string path = absl::GetFlag(FLAGS_trace_file); !path.empty()) {
+    SL_ASSIGN_OR_RETURN(worker.trace, Trace::Join(path, "shardline-worker"));
+  }
   const Ops& ops = absl::GetFlag(FLAGS_ops) == "reference" ? ReferenceOps() : CpuOps();
   Ready ready;
   try {

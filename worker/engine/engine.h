@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "shared/base/status.h"
+#include "shared/base/trace.h"
 #include "worker/engine/plan_builder.h"
 #include "worker/engine/port.h"
 #include "worker/engine/row_reader.h"
@@ -25,6 +26,7 @@ struct EngineOptions {
       0;  // longest prompt + output: the model's, and no more than the blocks hold
   std::vector<uint32_t> eos_ids;
   ThreadPool* threads = nullptr;
+  Trace* trace = nullptr;
 };
 
 class Engine {
@@ -52,6 +54,10 @@ class Engine {
   absl::Status Start(std::unique_ptr<Sequence> sequence, const Submit& submit);
   absl::Status ExpireDeadlines();
   std::chrono::nanoseconds IdleWait(std::chrono::nanoseconds wait) const;
+
+  // Times a part of a step for the trace, if there is one.
+  class Phase;
+  TraceArguments DescribeStep() const;
 
   absl::Status Compute();
   absl::Status ReadLogits();
