@@ -94,7 +94,7 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   }
   absl::Status status = link->channel().WatchProcess(process->pid());
   if (status.ok()) status = link->channel().Send(Configure{options_.eos_ids}, seconds(10));
-  if (status.ok()) status = Serve(*link, link, end.served);
+  if (status.ok()) status = Serve(*process, *link, link, end.served);
   Note("worker ended", epoch);
   // Streams first: taking down a large process takes a while.
   if (end.served) events_.readiness(false);
@@ -105,7 +105,8 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
 }
 
 // Until the worker ends or must be ended; the status says why.
-absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served) {
+absl::Status Supervisor::Serve(Process& process, WorkerLink& link, std::shared_ptr<WorkerLink> port,
+                               bool& served) {
   std::optional<Clock::time_point> stop_by;
   auto last_message = Clock::now();
   for (;;) {
@@ -118,6 +119,8 @@ absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> por
     if (message.has_value()) {
       last_message = Clock::now();
       SL_RETURN_IF_ERROR(Dispatch(*message, port, served));
+    } else if (process.Wait(std::chrono::nanoseconds(0)).has_value()) {
+      return Unavailable("it ended");  // the channel says so sooner, once it is attached
     } else if (const absl::Status status = CheckProgress(served, last_message); !status.ok()) {
       events_.liveness(false);
       return status;

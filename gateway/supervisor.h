@@ -58,7 +58,8 @@ class Supervisor {
   };
   void Run();
   End RunWorker(uint64_t epoch);
-  absl::Status Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served);
+  absl::Status Serve(Process& process, WorkerLink& link, std::shared_ptr<WorkerLink> port,
+                     bool& served);
   absl::Status Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
                         bool& served);
   absl::Status CheckProgress(bool served, Clock::time_point last_message) const;
