@@ -310,18 +310,20 @@ def make_dequantize():
     specials = np.array([0x0000, 0x8000, 0x0001, 0x83ff, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00, 0xfe01,
                          0x3c00, 0xbc00], dtype=np.uint16)
     tensors = {}
-    for kind in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"):
+    # Where a block's halves stand: its scale, and its least value or the scale of its least values.
+    halves = {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82),
+              "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+    for kind in ("F32", "F16", "BF16", *halves):
         tensor_type = gguf.GGMLQuantizationType[kind]
         elements, size = gguf.GGML_QUANT_SIZES[tensor_type]
-        blocks = 64 if elements > 1 else 512
+        blocks = {1: 512, 32: 64, 256: 34}[elements]
         data = generator.integers(0, 256, size=(blocks, size), dtype=np.uint8)
-        if elements > 1:  # scales (and least values) of every class of number
+        if kind in halves:  # every class of number, one half at a time; the other is an ordinary one
             for i in range(len(specials)):
-                data[i, :2] = specials[i : i + 1].view(np.uint8)
-                if kind == "Q4_1":
-                    data[i, 2:4] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
-                    data[i + 16, :2] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
-                    data[i + 16, 2:4] = specials[i : i + 1].view(np.uint8)
+                for n, at in enumerate(halves[kind]):
+                    for other in halves[kind]:
+                        data[i + 16 * n, other : other + 2] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
+                    data[i + 16 * n, at : at + 2] = specials[i : i + 1].view(np.uint8)
         elif kind == "F16":
             data[: len(specials)] = specials.view(np.uint8).reshape(-1, 2)
         with np.errstate(all="ignore"):
