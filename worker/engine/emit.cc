@@ -53,7 +53,8 @@ size_t Engine::CollectPrompt(std::span<const WantedRow> wanted, std::span<const 
 
 absl::Status Engine::EmitToken(Sequence& sequence, const Sample& sample) {
   Tokens tokens;
-  tokens.header = {sequence.header.key, 0, static_cast<uint32_t>(sequence.emitted()),
+  tokens.header = {sequence.header.key, sequence.output_index,
+                   static_cast<uint32_t>(sequence.emitted()),
                    static_cast<uint32_t>(sample.top.size()), 0};
   tokens.tokens = {sample.token};
   tokens.top = sample.top;
@@ -84,13 +85,14 @@ absl::Status Engine::FinishIfEnded(Sequence& sequence) {
 absl::Status Engine::Finish(Sequence& sequence, FlatFinish reason, uint32_t stop_token_id) {
   sequence.ended = true;
   changed_ = true;
-  return Send(Finished{sequence.header.key, 0, reason, stop_token_id,
+  return Send(Finished{sequence.header.key, sequence.output_index, reason, stop_token_id,
                        static_cast<uint32_t>(sequence.emitted()), 0, 0});
 }
 
+// Ends all outputs of the sequence's request.
 absl::Status Engine::Fail(Sequence& sequence, FlatError code, std::string_view message) {
   if (sequence.ended) return absl::OkStatus();
-  sequence.ended = true;
+  for (Sequence* output : scheduler_.Outputs(sequence.header.key)) output->ended = true;
   changed_ = true;
   return Send(Failed{sequence.header.key, code, std::string(message)});
 }

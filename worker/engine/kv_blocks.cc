@@ -32,10 +32,24 @@ bool KvBlocks::Grow(Sequence& sequence, int64_t positions, std::vector<BlockUpda
   return true;
 }
 
-bool KvBlocks::Fits(int64_t positions, int64_t spare) const {
-  return std::all_of(groups_.begin(), groups_.end(), [&](const BlockAllocator& group) {
-    return BlocksFor(positions) + spare <= group.free();
-  });
+void KvBlocks::Share(Sequence& sequence, const Sequence& from, int64_t positions,
+                     std::vector<BlockUpdate>& updates) {
+  sequence.blocks.resize(groups_.size());
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    std::vector<int32_t>& held = sequence.blocks[g];
+    held.assign(from.blocks[g].begin(), from.blocks[g].begin() + BlocksFor(positions));
+    for (size_t i = 0; i < held.size(); ++i) {
+      groups_[g].Share(held[i]);
+      updates.push_back({static_cast<uint32_t>(sequence.slot), static_cast<uint32_t>(g),
+                         static_cast<uint32_t>(i), held[i]});
+    }
+  }
+}
+
+bool KvBlocks::Fits(int64_t positions, int64_t shared, int64_t spare) const {
+  const int64_t needed = BlocksFor(positions) - BlocksFor(shared) + spare;
+  return std::all_of(groups_.begin(), groups_.end(),
+                     [needed](const BlockAllocator& group) { return needed <= group.free(); });
 }
 
 void KvBlocks::Release(Sequence& sequence) {

@@ -16,8 +16,13 @@ class KvBlocks {
 
   // Makes room for `positions` in every group, or changes nothing and returns false.
   bool Grow(Sequence& sequence, int64_t positions, std::vector<BlockUpdate>& updates);
-  // Whether `positions` fit a sequence that holds nothing, with `spare` blocks left in every group.
-  bool Fits(int64_t positions, int64_t spare) const;
+  // Lets `sequence`, which holds nothing, hold what `from` has of the first `positions` (whole
+  // blocks) too.
+  void Share(Sequence& sequence, const Sequence& from, int64_t positions,
+             std::vector<BlockUpdate>& updates);
+  // Whether `positions` fit a sequence that holds nothing but may share the first `shared` of them,
+  // with `spare` blocks left in every group.
+  bool Fits(int64_t positions, int64_t shared, int64_t spare) const;
   void Release(Sequence& sequence);
 
   // Of the group that is used most.

@@ -7,8 +7,9 @@
 namespace shardline {
 namespace {
 
-// Requests handed over beyond what runs; the gateway's own queue is the long one.
+// Outputs handed over beyond what runs; the gateway's own queue is the long one.
 constexpr int64_t kMaxWaiting = 4096;
+constexpr uint32_t kMaxOutputs = 128;  // of one request
 
 }  // namespace
 
@@ -38,7 +39,13 @@ absl::Status Engine::Receive(std::chrono::nanoseconds wait) {
 }
 
 absl::Status Engine::CheckSubmit(const Submit& submit) const {
-  if (submit.header.outputs != 1) return InvalidArgument("more than one output is not served");
+  const uint32_t outputs = submit.header.outputs;
+  if (outputs < 1 || outputs > kMaxOutputs) {
+    return InvalidArgument(outputs, " outputs are asked for, 1 to ", kMaxOutputs, " are served");
+  }
+  if (outputs > 1 && !submit.emitted.empty()) {
+    return InvalidArgument("emitted tokens belong to one output, ", outputs, " are asked for");
+  }
   if (submit.prompt.empty()) return InvalidArgument("the prompt is empty");
   const uint64_t length = uint64_t{submit.prompt.size()} + submit.header.max_new_tokens;
   if (length > static_cast<uint64_t>(options_.context_tokens)) {
@@ -55,26 +62,32 @@ absl::Status Engine::CheckSubmit(const Submit& submit) const {
 absl::Status Engine::Handle(Submit submit) {
   ++report_.submitted;
   const RequestKey key = submit.header.key;
-  if (Sequence* live = scheduler_.Find(key); live != nullptr) {
-    return Fail(*live, FlatError::kInternal, "a second request came with the same key");
+  if (const auto live = scheduler_.Outputs(key); !live.empty()) {
+    return Fail(*live[0], FlatError::kInternal, "a second request came with the same key");
   }
   if (scheduler_.waiting() >= kMaxWaiting) {
     return Send(Failed{key, FlatError::kOverloaded, "the worker's queue is full"});
   }
   absl::Status status = CheckSubmit(submit);
-  if (status.ok()) {
-    auto sampler = Sampler::Create(submit, 0, static_cast<uint32_t>(vocabulary_), options_.eos_ids);
-    if (sampler.ok()) {
-      return Start(std::make_unique<Sequence>(submit.header, *std::move(sampler)), submit);
-    }
+  std::vector<std::unique_ptr<Sequence>> outputs;
+  for (uint32_t i = 0; status.ok() && i < submit.header.outputs; ++i) {
+    auto sampler = Sampler::Create(submit, i, static_cast<uint32_t>(vocabulary_), options_.eos_ids);
     status = sampler.status();
+    if (status.ok()) {
+      outputs.push_back(std::make_unique<Sequence>(submit.header, i, *std::move(sampler)));
+    }
   }
-  return Send(Failed{key, FlatError::kInternal, Message(status)});
+  if (!status.ok()) return Send(Failed{key, FlatError::kInternal, Message(status)});
+  for (auto& output : outputs) SL_RETURN_IF_ERROR(Start(std::move(output), submit));
+  return absl::OkStatus();
 }
 
 absl::Status Engine::Start(std::unique_ptr<Sequence> sequence, const Submit& submit) {
   Sequence& s = *sequence;
   s.prompt_tokens = static_cast<int64_t>(submit.prompt.size());
+  if (submit.header.outputs > 1) {
+    s.shared_tokens = (s.prompt_tokens - 1) / kBlockTokens * kBlockTokens;
+  }
   s.tokens.reserve(submit.prompt.size() + submit.emitted.size() + 64);
   s.tokens = submit.prompt;
   s.tokens.insert(s.tokens.end(), submit.emitted.begin(), submit.emitted.end());
@@ -82,7 +95,8 @@ absl::Status Engine::Start(std::unique_ptr<Sequence> sequence, const Submit& sub
   s.header.top_logprobs = std::min<uint32_t>(s.header.top_logprobs, vocabulary_);
   scheduler_.Add(std::move(sequence));
   // Whoever has output tokens already has all of the prompt's records too.
-  if ((s.header.flags & kWantPromptLogprobs) != 0 && submit.emitted.empty()) {
+  if ((s.header.flags & kWantPromptLogprobs) != 0 && submit.emitted.empty() &&
+      s.output_index == 0) {
     Prompt first{{s.header.key, 0, s.header.top_logprobs}, {}, {}};
     const float none = std::numeric_limits<float>::quiet_NaN();
     first.tokens.push_back({s.tokens[0], none, 0, 0});
@@ -94,19 +108,20 @@ absl::Status Engine::Start(std::unique_ptr<Sequence> sequence, const Submit& sub
 }
 
 absl::Status Engine::Handle(const Cancel& cancel) {
-  Sequence* sequence = scheduler_.Find(cancel.key);
-  if (sequence == nullptr) return absl::OkStatus();
-  if (cancel.output_index != kAllOutputs && cancel.output_index != 0) return absl::OkStatus();
-  return Finish(*sequence, FlatFinish::kCancelled, 0);
+  for (Sequence* output : scheduler_.Outputs(cancel.key)) {
+    if (cancel.output_index != kAllOutputs && cancel.output_index != output->output_index) continue;
+    SL_RETURN_IF_ERROR(Finish(*output, FlatFinish::kCancelled, 0));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Engine::Handle(const Pause& pause) {
-  if (Sequence* sequence = scheduler_.Find(pause.key)) sequence->paused = true;
+  for (Sequence* output : scheduler_.Outputs(pause.key)) output->paused = true;
   return absl::OkStatus();
 }
 
 absl::Status Engine::Handle(const Resume& resume) {
-  if (Sequence* sequence = scheduler_.Find(resume.key)) sequence->paused = false;
+  for (Sequence* output : scheduler_.Outputs(resume.key)) output->paused = false;
   return absl::OkStatus();
 }
 

@@ -19,11 +19,12 @@ void Scheduler::Add(std::unique_ptr<Sequence> sequence) {
   sequences_.push_back(std::move(sequence));
 }
 
-Sequence* Scheduler::Find(RequestKey key) {
+std::vector<Sequence*> Scheduler::Outputs(RequestKey key) const {
+  std::vector<Sequence*> outputs;
   for (const auto& sequence : sequences_) {
-    if (sequence->header.key == key && !sequence->ended) return sequence.get();
+    if (sequence->header.key == key && !sequence->ended) outputs.push_back(sequence.get());
   }
-  return nullptr;
+  return outputs;
 }
 
 void Scheduler::RemoveEnded() {
@@ -98,6 +99,33 @@ void Scheduler::GrowRunning(std::vector<BlockUpdate>& updates) {
   }
 }
 
+// Another output of the request that has computed all that they share; null: none.
+const Sequence* Scheduler::PromptHolder(const Sequence& sequence) const {
+  if (sequence.shared_tokens == 0) return nullptr;
+  for (const auto& other : sequences_) {
+    if (other->header.key == sequence.header.key && other.get() != &sequence && !other->ended &&
+        other->slot != kNoSlot && other->computed >= sequence.shared_tokens) {
+      return other.get();
+    }
+  }
+  return nullptr;
+}
+
+// Whether the sequence should wait for another output of its request: one that is computing what
+// they share, where nobody has it yet, or that has still to tell the prompt's log-probabilities,
+// which come before any output's tokens.
+bool Scheduler::AwaitsPrompt(const Sequence& sequence, const Sequence* holder) const {
+  if (sequence.header.outputs == 1) return false;
+  for (const auto& other : sequences_) {
+    if (other->header.key != sequence.header.key || other.get() == &sequence || other->ended)
+      continue;
+    if (other->prompt_sent >= 0 && other->prompt_sent < other->prompt_tokens) return true;
+    if (holder == nullptr && other->slot != kNoSlot && other->computed < sequence.shared_tokens)
+      return true;
+  }
+  return false;
+}
+
 // Waiting sequences in order of arrival, as long as slots and blocks last. All blocks of the tokens
 // so far are taken at once; one more for each sequence that runs stays free, or the newcomer would
 // soon be put out again.
@@ -105,13 +133,20 @@ void Scheduler::Admit(uint64_t step, std::vector<BlockUpdate>& updates) {
   for (const auto& owned : sequences_) {
     Sequence& sequence = *owned;
     if (sequence.slot != kNoSlot || !sequence.runnable()) continue;
+    const Sequence* holder = PromptHolder(sequence);
+    if (AwaitsPrompt(sequence, holder)) continue;
+    const int64_t shared = holder == nullptr ? 0 : sequence.shared_tokens;
     const int64_t running = runnable_running();
-    while (slots_.empty() || !blocks_.Fits(sequence.target(), running)) {
+    while (slots_.empty() || !blocks_.Fits(sequence.target(), shared, running)) {
       if (running > 0 || !MakeRoomFrom(true, sequence)) return;
     }
     sequence.slot = slots_.back();
     slots_.pop_back();
     sequence.last_turn = Turn(step, 0);  // behind those that are already being served
+    if (holder != nullptr) {
+      blocks_.Share(sequence, *holder, shared, updates);
+      sequence.computed = shared;
+    }
     blocks_.Grow(sequence, sequence.target(), updates);
   }
 }
@@ -131,8 +166,10 @@ void KeepLongestUnserved(std::vector<Sequence*>& sequences, size_t n) {
 }
 
 int64_t ChunkLimit(const Sequence& sequence) {
-  const int64_t end = sequence.in_prompt() ? std::min(sequence.prompt_tokens, sequence.target())
-                                           : sequence.target();
+  int64_t end = sequence.target();
+  if (sequence.in_prompt()) end = std::min(end, sequence.prompt_tokens);
+  // The request's other outputs start where the shared blocks end.
+  if (sequence.computed < sequence.shared_tokens) end = std::min(end, sequence.shared_tokens);
   return end - sequence.computed;
 }
 

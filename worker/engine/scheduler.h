@@ -5,6 +5,9 @@
 // youngest: that one gives up all it holds and later computes its tokens again. So the oldest
 // always finishes. A paused sequence keeps what it holds and is taken from only when the oldest
 // cannot go on otherwise.
+//
+// A request's outputs are sequences of their own. The first computes the prompt; the others wait
+// until the blocks that they can share are filled, and start from there.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +29,8 @@ class Scheduler {
   Scheduler(const SchedulerLimits& limits, KvBlocks blocks);
 
   void Add(std::unique_ptr<Sequence> sequence);  // the youngest of all
-  Sequence* Find(RequestKey key);                // null: none
+  // A request's live outputs, in order; empty: none.
+  std::vector<Sequence*> Outputs(RequestKey key) const;
   // Frees the slots and blocks of ended sequences and forgets them.
   void RemoveEnded();
 
@@ -43,6 +47,8 @@ class Scheduler {
  private:
   void GrowRunning(std::vector<BlockUpdate>& updates);
   void Admit(uint64_t step, std::vector<BlockUpdate>& updates);
+  const Sequence* PromptHolder(const Sequence& sequence) const;
+  bool AwaitsPrompt(const Sequence& sequence, const Sequence* holder) const;
   bool MakeRoomFrom(bool paused, const Sequence& needy);
   Sequence* YoungestRunning(bool paused);
   void Release(Sequence& sequence);

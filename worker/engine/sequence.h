@@ -1,4 +1,5 @@
-// One output being made: its tokens, its sampler, and what it holds of slots and KV blocks.
+// One output being made: its tokens, its sampler, and what it holds of slots and KV blocks. The
+// outputs of one request share the KV blocks of their prompt.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +15,17 @@ namespace shardline {
 inline constexpr int32_t kNoSlot = -1;
 
 struct Sequence {
-  Sequence(SubmitHeader request, Sampler s) : header(request), sampler(std::move(s)) {}
+  Sequence(SubmitHeader request, uint32_t output, Sampler s)
+      : header(request), output_index(output), sampler(std::move(s)) {}
 
   SubmitHeader header;
+  uint32_t output_index;
   Sampler sampler;
   std::vector<uint32_t> tokens;  // prompt, then what was emitted
   int64_t prompt_tokens = 0;
+  // First positions that the request's outputs share: whole blocks of the prompt, without its last
+  // token, whose logits each output needs for itself. 0: a single output.
+  int64_t shared_tokens = 0;
   std::vector<uint32_t> stop_token_ids;
 
   // The scheduler's.
@@ -30,7 +36,8 @@ struct Sequence {
   uint64_t last_turn = 0;  // when it last had a row: larger is later, within a step too
   std::vector<std::vector<int32_t>> blocks;  // [group][position / kBlockTokens]
 
-  // Prompt positions whose record has been sent; -1: prompt log-probabilities are not wanted.
+  // Prompt positions whose record has been sent; -1: prompt log-probabilities are not wanted, or
+  // come with another output.
   int64_t prompt_sent = -1;
   // Its end has been told; the slot and the blocks go when the step is over.
   bool ended = false;

@@ -15,7 +15,7 @@ void Check(bool condition, const char* what) {
 
 }  // namespace
 
-BlockAllocator::BlockAllocator(int32_t total) : taken_(total, false) {
+BlockAllocator::BlockAllocator(int32_t total) : holders_(total, 0) {
   free_.reserve(total);
   for (int32_t block = total; block-- > 0;) free_.push_back(block);
 }
@@ -24,14 +24,19 @@ int32_t BlockAllocator::Take() {
   Check(!free_.empty(), "no block is free");
   const int32_t block = free_.back();
   free_.pop_back();
-  taken_[block] = true;
+  holders_[block] = 1;
   return block;
 }
 
+void BlockAllocator::Share(int32_t block) {
+  Check(block >= 0 && block < total() && holders_[block] > 0, "a free block is shared");
+  ++holders_[block];
+}
+
 void BlockAllocator::Give(int32_t block) {
-  Check(block >= 0 && block < total() && taken_[block], "a block is given back that was not taken");
-  taken_[block] = false;
-  free_.push_back(block);
+  Check(block >= 0 && block < total() && holders_[block] > 0,
+        "a block is given back that was not taken");
+  if (--holders_[block] == 0) free_.push_back(block);
 }
 
 }  // namespace shardline

@@ -290,7 +290,14 @@ TEST(Engine, RefusesWhatItCannotServe) {
     const Outcome& outcome = rig.port.outcomes[key];
     return outcome.failed.has_value() ? outcome.failed->message : "";
   };
-  EXPECT_NE(refusal(1, [](Submit& s) { s.header.outputs = 2; }), "");
+  EXPECT_NE(refusal(1, [](Submit& s) { s.header.outputs = 0; }), "");
+  EXPECT_NE(refusal(9, [](Submit& s) { s.header.outputs = 129; }), "");
+  EXPECT_NE(refusal(10,
+                    [](Submit& s) {
+                      s.header.outputs = 2;
+                      s.emitted = {1};
+                    }),
+            "");
   EXPECT_NE(refusal(2, [](Submit& s) { s.prompt.clear(); }), "");
   EXPECT_NE(refusal(3, [](Submit& s) { s.header.max_new_tokens = 247; }), "");
   EXPECT_NE(refusal(4, [](Submit& s) { s.header.max_new_tokens = 0xffffffff; }), "");
@@ -298,7 +305,7 @@ TEST(Engine, RefusesWhatItCannotServe) {
   EXPECT_NE(refusal(6, [](Submit& s) { s.emitted.assign(11, 1); }), "");
   EXPECT_NE(refusal(7, [](Submit& s) { s.header.sampling.top_p = 2; }), "");
   EXPECT_EQ(refusal(8, [](Submit& s) { s.header.max_new_tokens = 246; }), "");
-  EXPECT_EQ(rig.port.reports.back().submitted, 8u);
+  EXPECT_EQ(rig.port.reports.back().submitted, 10u);
 }
 
 TEST(Engine, ReportsRoomAsSoonAsItChanges) {

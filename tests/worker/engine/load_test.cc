@@ -52,7 +52,9 @@ class Load {
     }
     submit.header.min_new_tokens = Below(submit.header.max_new_tokens + 1);
     if (Below(5) == 0) submit.stop_token_ids = {Below(kPoison)};
-    if (Below(6) == 0) {  // as after a worker's death
+    if (Below(4) == 0) {
+      submit.header.outputs = 2 + Below(4);
+    } else if (Below(6) == 0) {  // as after a worker's death
       const Outcome all = Expected(submit);
       // The last token may have been the end: then nothing is resumed.
       const uint32_t n = Below(std::max<uint32_t>(1, static_cast<uint32_t>(all.tokens.size())));
@@ -97,6 +99,7 @@ class Load {
   void Round() {
     const Sequence* oldest = OldestRunning();
     const RequestKey oldest_key = oldest == nullptr ? 0 : oldest->header.key;
+    const uint32_t oldest_output = oldest == nullptr ? 0 : oldest->output_index;
     // An older one may have been resumed by this round's messages; then the promise is to that one.
     const bool older_resumed = resumed_ < oldest_key;
     resumed_ = ~RequestKey{0};
@@ -104,30 +107,39 @@ class Load {
     rig_.Round();
     ASSERT_TRUE(rig_.port.inbox.empty());
 
-    std::vector<uint64_t> held(2, 0);
+    std::vector<std::set<int32_t>> held(2);  // an output's shared blocks count once
     for (const auto& sequence : rig_.engine->scheduler().sequences()) {
       ASSERT_TRUE(sequence->slot != kNoSlot || sequence->blocks.empty());
-      for (size_t g = 0; g < sequence->blocks.size(); ++g) held[g] += sequence->blocks[g].size();
-      Turns& turns = turns_[sequence->header.key];
+      for (size_t g = 0; g < sequence->blocks.size(); ++g) {
+        held[g].insert(sequence->blocks[g].begin(), sequence->blocks[g].end());
+        shared_ = shared_ || (sequence->output_index > 0 && sequence->shared_tokens > 0);
+      }
+      Turns& turns = turns_[{sequence->header.key, sequence->output_index}];
       const bool served = std::exchange(turns.last, sequence->last_turn) != sequence->last_turn;
       const bool due = sequence->slot != kNoSlot && sequence->runnable();
       turns.missed = due && !served ? turns.missed + 1 : 0;
       ASSERT_LE(turns.missed, 4 * options_.max_sequences) << "starving";
     }
-    ASSERT_EQ(rig_.blocks_used(), held[0]);
-    ASSERT_EQ(held[0], held[1]);
-    if (const Sequence* after = rig_.Find(oldest_key); after != nullptr && !older_resumed) {
+    ASSERT_EQ(rig_.blocks_used(), held[0].size());
+    ASSERT_EQ(held[0].size(), held[1].size());
+    if (const Sequence* after = rig_.Find(oldest_key, oldest_output);
+        after != nullptr && !older_resumed) {
       ASSERT_NE(after->slot, kNoSlot) << "the oldest was preempted";
       ASSERT_GE(after->computed, computed);
     }
     for (auto it = live_.begin(); it != live_.end();) {
       const RequestKey key = it->first;
-      const Outcome& outcome = rig_.port.outcomes[key];
-      if (!outcome.over()) {
+      const uint32_t outputs = it->second.header.outputs;
+      bool over = true;
+      for (uint32_t i = 0; i < outputs; ++i) over = rig_.port.Of(key, i).over() && over;
+      if (!over) {
         ++it;
         continue;
       }
-      ExpectOutcome(outcome, Expected(it->second), key);
+      for (uint32_t i = 0; i < outputs; ++i) {
+        ExpectOutcome(rig_.port.Of(key, i), Expected(it->second, i), key);
+        rig_.port.others.erase({key, i});
+      }
       rig_.port.outcomes.erase(key);
       paused_.erase(key);
       it = live_.erase(it);
@@ -141,6 +153,7 @@ class Load {
     EXPECT_EQ(report.running_sequences + report.waiting_sequences, 0u);
     EXPECT_EQ(report.free_sequences, static_cast<uint32_t>(options_.max_sequences));
     EXPECT_GT(report.preemptions, 5u);  // there was need of them
+    EXPECT_TRUE(shared_);
   }
 
   RigOptions options_;
@@ -153,7 +166,8 @@ class Load {
     uint64_t last = 0;
     int missed = 0;  // rounds in a row without a row in the plan
   };
-  std::map<RequestKey, Turns> turns_;
+  std::map<std::pair<RequestKey, uint32_t>, Turns> turns_;
+  bool shared_ = false;  // blocks of a prompt, among outputs
   uint64_t rounds_ = 0;
 };
 

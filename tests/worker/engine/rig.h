@@ -52,40 +52,55 @@ class ListPort final : public Port {
   uint64_t NowNs() const override { return now; }
 
   std::deque<Inbound> inbox;
-  std::map<RequestKey, Outcome> outcomes;
+  std::map<RequestKey, Outcome> outcomes;  // of the first output
+  std::map<std::pair<RequestKey, uint32_t>, Outcome> others;
+
+  Outcome& Of(RequestKey key, uint32_t output) {
+    return output == 0 ? outcomes[key] : others[{key, output}];
+  }
   std::vector<StepReport> reports;
   std::chrono::nanoseconds waited{0};
   uint64_t now = 1000;
   absl::Status send_status;
 
  private:
-  Outcome& Live(RequestKey key) {
-    Outcome& outcome = outcomes[key];
+  Outcome& Live(RequestKey key, uint32_t output) {
+    Outcome& outcome = Of(key, output);
     EXPECT_FALSE(outcome.over()) << "nothing comes after the end";
     return outcome;
   }
   void Take(const Tokens& m) {
-    Outcome& o = Live(m.header.key);
+    Outcome& o = Live(m.header.key, m.header.output_index);
     EXPECT_EQ(m.top.size(), m.tokens.size() * m.header.top_count);
     const uint32_t first = m.header.first_index - static_cast<uint32_t>(o.tokens.size());
-    EXPECT_EQ(first_.emplace(m.header.key, first).first->second, first) << "no token is left out";
+    EXPECT_EQ(first_.emplace(std::pair(m.header.key, m.header.output_index), first).first->second,
+              first)
+        << "no token is left out";
     o.tokens.insert(o.tokens.end(), m.tokens.begin(), m.tokens.end());
     o.top.insert(o.top.end(), m.top.begin(), m.top.end());
   }
   void Take(const Prompt& m) {
-    Outcome& o = Live(m.header.key);
+    Outcome& o = Live(m.header.key, 0);
     EXPECT_EQ(m.header.first_position, o.prompt.size());
     EXPECT_EQ(m.top.size(), m.tokens.size() * m.header.top_count);
     EXPECT_LE(m.tokens.size(), static_cast<size_t>(kLogitRows));
     EXPECT_TRUE(o.tokens.empty());
+    for (auto& [key, other] : others) {
+      EXPECT_TRUE(key.first != m.header.key || other.tokens.empty()) << "the prompt comes first";
+    }
     o.prompt.insert(o.prompt.end(), m.tokens.begin(), m.tokens.end());
     o.prompt_top.insert(o.prompt_top.end(), m.top.begin(), m.top.end());
   }
-  void Take(const Finished& m) { Live(m.key).finished = m; }
-  void Take(const Failed& m) { Live(m.key).failed = m; }
+  void Take(const Finished& m) { Live(m.key, m.output_index).finished = m; }
+  void Take(const Failed& m) {  // ends all outputs; those that the test knows of are told
+    Live(m.key, 0).failed = m;
+    for (auto& [key, other] : others) {
+      if (key.first == m.key) other.failed = m;
+    }
+  }
   void Take(const StepReport& m) { reports.push_back(m); }
 
-  std::map<RequestKey, uint32_t> first_;
+  std::map<std::pair<RequestKey, uint32_t>, uint32_t> first_;
 };
 
 struct RigOptions {
@@ -125,9 +140,9 @@ class Rig {
     EXPECT_TRUE(port.outcomes[key].over());
     return port.outcomes[key];
   }
-  const Sequence* Find(RequestKey key) const {
+  const Sequence* Find(RequestKey key, uint32_t output = 0) const {
     for (const auto& sequence : engine->scheduler().sequences()) {
-      if (sequence->header.key == key) return sequence.get();
+      if (sequence->header.key == key && sequence->output_index == output) return sequence.get();
     }
     return nullptr;
   }
@@ -142,8 +157,9 @@ class Rig {
   std::unique_ptr<StateStorage> state_;
 };
 
-// The request alone, without an engine. `outcome.tokens` has the tokens after submit.emitted.
-inline Outcome Expected(const Submit& submit) {
+// One output of the request alone, without an engine. `outcome.tokens` has the tokens after
+// submit.emitted; the prompt's records are the first output's.
+inline Outcome Expected(const Submit& submit, uint32_t output = 0) {
   Outcome outcome;
   SampleScratch scratch;
   std::vector<float> row(kMockVocabulary);
@@ -151,7 +167,7 @@ inline Outcome Expected(const Submit& submit) {
   const uint32_t top = submit.header.top_logprobs;
   uint64_t hash = 0;
   const bool want_prompt =
-      (submit.header.flags & kWantPromptLogprobs) != 0 && submit.emitted.empty();
+      (submit.header.flags & kWantPromptLogprobs) != 0 && submit.emitted.empty() && output == 0;
   const float none = std::numeric_limits<float>::quiet_NaN();
   for (size_t i = 0; i < submit.prompt.size(); ++i) {
     if (want_prompt && i == 0) {
@@ -168,9 +184,9 @@ inline Outcome Expected(const Submit& submit) {
   }
   for (const uint32_t token : submit.emitted) hash = MockModel::Mix(hash, token, true);
 
-  auto sampler = Sampler::Create(submit, 0, kMockVocabulary, std::vector<uint32_t>{kEos});
+  auto sampler = Sampler::Create(submit, output, kMockVocabulary, std::vector<uint32_t>{kEos});
   EXPECT_TRUE(sampler.ok()) << sampler.status();
-  Finished finished{submit.header.key, 0, FlatFinish::kLength, 0, 0, 0, 0};
+  Finished finished{submit.header.key, output, FlatFinish::kLength, 0, 0, 0, 0};
   while (sampler->emitted() < submit.header.max_new_tokens) {
     MockModel::Fill(hash, false, row.data());
     const Sample sample = sampler->Next(row, scratch);

@@ -14,7 +14,7 @@ class ShareBudgetTest : public ::testing::Test {
   Sequence* Make(int64_t prompt, int64_t computed, int64_t emitted = 0) {
     Submit submit = PlainSubmit(1, std::vector<uint32_t>(prompt, 1), 100);
     auto sampler = Sampler::Create(submit, 0, 8, {});
-    owned_.push_back(std::make_unique<Sequence>(submit.header, *std::move(sampler)));
+    owned_.push_back(std::make_unique<Sequence>(submit.header, 0, *std::move(sampler)));
     Sequence& sequence = *owned_.back();
     sequence.tokens.assign(prompt + emitted, 1);
     sequence.prompt_tokens = prompt;

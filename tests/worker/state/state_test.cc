@@ -25,6 +25,16 @@ TEST(BlockAllocator, GivesEveryBlockOnce) {
   EXPECT_EQ(blocks.Take(), 3);
 }
 
+TEST(BlockAllocator, ASharedBlockIsFreeWhenItsLastHolderGivesIt) {
+  BlockAllocator blocks(2);
+  const int32_t block = blocks.Take();
+  blocks.Share(block);
+  blocks.Give(block);
+  EXPECT_EQ(blocks.used(), 1);
+  blocks.Give(block);
+  EXPECT_EQ(blocks.used(), 0);
+}
+
 TEST(BlockAllocatorDeathTest, SecondReturnIsACaughtMistake) {
   BlockAllocator blocks(2);
   const int32_t block = blocks.Take();
