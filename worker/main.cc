@@ -32,7 +32,8 @@
 #include "worker/state/state.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
-ABSL_FLAG(std::string, dtype, "auto", "arithmetic, activations and KV cache: auto, f32 or bf16");
+ABSL_FLAG(std::string, dtype, "auto",
+          "arithmetic, activations and KV cache: auto, f32, bf16 or f16");
 ABSL_FLAG(std::string, device, "cpu", "cpu");
 ABSL_FLAG(std::string, ops, "cpu", "operations: cpu, or reference (libtorch, for comparison)");
 ABSL_FLAG(int, channel_fd, -1, "the channel's descriptor, from the gateway");
@@ -44,6 +45,7 @@ ABSL_FLAG(int64_t, max_batch_tokens, 2048, "tokens of one step");
 ABSL_FLAG(int64_t, max_context, 0, "longest prompt + output; 0: what the model states");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "memory for the KV cache; 0: the smaller of a quarter of free memory and what is usable");
+ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
 
 ABSL_FLAG(std::string, trace_file, "", "the gateway's trace, to append to; empty: none");
 
@@ -66,8 +68,8 @@ absl::Status CheckFlags(const std::vector<std::string>& positional) {
   }
   if (absl::GetFlag(FLAGS_model).empty()) return InvalidArgument("--model is missing");
   if (device != "cpu") return InvalidArgument("--device ", device, ": only cpu is served");
-  if (dtype != "auto" && dtype != "f32" && dtype != "bf16") {
-    return InvalidArgument("--dtype ", dtype, ": auto, f32 or bf16");
+  if (dtype != "auto" && dtype != "f32" && dtype != "bf16" && dtype != "f16") {
+    return InvalidArgument("--dtype ", dtype, ": auto, f32, bf16 or f16");
   }
   if (ops != "cpu" && ops != "reference")
     return InvalidArgument("--ops ", ops, ": cpu or reference");
@@ -143,8 +145,9 @@ absl::Status LoadModel(Channel& channel, Port& port, const Ops& ops, Worker& wor
 absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, Ready& ready) {
   const ModelInfo& info = worker.model->info();
   const int max_sequences = absl::GetFlag(FLAGS_max_sequences);
+  const KvLimits limits{max_sequences, info.context_tokens, absl::GetFlag(FLAGS_max_batch_tokens)};
   SL_ASSIGN_OR_RETURN(const KvPlan kv,
-                      PlanKv(worker.model->state_groups(), max_sequences, info.context_tokens,
+                      PlanKv(worker.model->state_groups(), limits,
                              absl::GetFlag(FLAGS_kv_cache_bytes), AvailableMemoryBytes()));
   SL_ASSIGN_OR_RETURN(worker.state,
                       StateStorage::Create(worker.model->state_groups(), kv.blocks_per_group,
@@ -154,6 +157,7 @@ absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, 
   options.limits = {max_sequences, absl::GetFlag(FLAGS_max_batch_tokens)};
   options.context_tokens = kv.context_tokens;
   options.eos_ids = configure.eos_ids;
+  options.kv_cache = !absl::GetFlag(FLAGS_no_kv_cache);
   options.threads = worker.threads.get();
   options.trace = worker.trace.get();
   worker.engine =

@@ -14,7 +14,8 @@ Engine::Engine(EngineOptions options, const std::vector<int32_t>& blocks_per_gro
       state_(state),
       port_(port),
       vocabulary_(model.info().vocabulary_size),
-      scheduler_(options_.limits, KvBlocks(blocks_per_group)),
+      scheduler_(options_.limits, KvBlocks(blocks_per_group, model.state_groups(),
+                                           options_.limits.max_batch_tokens)),
       reader_(options_.threads),
       logits_(static_cast<size_t>(kLogitRows * vocabulary_)) {
   report_.epoch = options_.epoch;
@@ -48,6 +49,7 @@ absl::Status Engine::Round(std::chrono::nanoseconds wait) {
     SL_RETURN_IF_ERROR(port_status_);
     SL_RETURN_IF_ERROR(FailStep(computed));
   }
+  if (!options_.kv_cache) ForgetComputed();
   scheduler_.RemoveEnded();
 
   ++report_.step;
@@ -94,6 +96,13 @@ absl::Status Engine::Compute() {
     return absl::OkStatus();
   } catch (const std::exception& e) {
     return Internal(e.what());
+  }
+}
+
+// Every token starts from nothing, as after a preemption.
+void Engine::ForgetComputed() {
+  for (const WantedRow& row : wanted_) {
+    if (row.next_token) scheduler_.Release(*row.sequence);
   }
 }
 

@@ -25,6 +25,7 @@ struct EngineOptions {
   int64_t context_tokens =
       0;  // longest prompt + output: the model's, and no more than the blocks hold
   std::vector<uint32_t> eos_ids;
+  bool kv_cache = true;  // false: what was computed for one token is not kept for the next
   ThreadPool* threads = nullptr;
   Trace* trace = nullptr;
 };
@@ -61,6 +62,7 @@ class Engine {
 
   absl::Status Compute();
   absl::Status ReadLogits();
+  void ForgetComputed();
   absl::Status FailStep(const absl::Status& why);
 
   absl::Status Send(const Outbound& message);
