@@ -58,40 +58,28 @@ int ChatSession::Run() {
   return code_;
 }
 
-bool ChatSession::ReadPart(const char* prompt, std::string& line) {
+LineEnd ChatSession::ReadPart(const char* prompt, std::string& line) {
   streams_.out.flush();
-  switch (lines_->Next(prompt, line)) {
-    case LineEnd::kLine:
-      interrupts_ = 0;
-      return true;
-    case LineEnd::kInterrupt:
-      streams_.out << "\n";
-      if (++interrupts_ > 1) {
-        quit_ = true;
-      } else {
-        Note("Ctrl-C again, or Ctrl-D, ends the conversation");
-      }
-      return false;
-    case LineEnd::kEnd:
-      if (interactive_) streams_.out << "\n";
-      quit_ = true;
-      return false;
-    case LineEnd::kTerminate:
-      code_ = kInterrupted;
-      quit_ = true;
-      return false;
-    case LineEnd::kTooLong:
-      Error(Cat("a line of more than ", kMaxInputBytes, " bytes"), kBadInput);
-      quit_ = true;
-      return false;
+  const LineEnd end = lines_->Next(prompt, line);
+  if (interactive_ && end != LineEnd::kLine) streams_.out << "\n";
+  if (end == LineEnd::kInterrupt) {
+    quit_ = ++interrupts_ > 1;
+    if (!quit_) Note("Ctrl-C again, or Ctrl-D, ends the conversation");
+  } else {
+    interrupts_ = 0;
+    quit_ = end != LineEnd::kLine;
   }
-  return false;
+  if (end == LineEnd::kTerminate) code_ = kInterrupted;
+  if (end == LineEnd::kTooLong) {
+    Error(Cat("a line of more than ", kMaxInputBytes, " bytes"), kBadInput);
+  }
+  return end;
 }
 
 bool ChatSession::ReadMessage(std::string& message, bool& block) {
   message.clear();
   std::string line;
-  if (!ReadPart("> ", line)) return !quit_;
+  if (ReadPart("> ", line) != LineEnd::kLine) return !quit_;
   block = line.rfind(kFence, 0) == 0;
   if (block) line.erase(0, kFence.size());
   for (bool first = true;; first = false) {
@@ -106,8 +94,11 @@ bool ChatSession::ReadMessage(std::string& message, bool& block) {
     if (message.size() > kMaxInputBytes) {
       Error(Cat("a message of more than ", kMaxInputBytes, " bytes"), kBadInput);
       quit_ = true;
+      return false;
     }
-    if (quit_ || !ReadPart(". ", line)) {
+    const LineEnd end = ReadPart(". ", line);
+    if (end == LineEnd::kEnd) break;
+    if (end != LineEnd::kLine) {
       message.clear();
       return !quit_;
     }

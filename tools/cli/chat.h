@@ -42,8 +42,9 @@ class ChatSession {
 
   // A whole message: a line, or several by a backslash at the end or by """. False at the end.
   bool ReadMessage(std::string& message, bool& block);
-  // One line of it. False when the message is given up, or all (`quit_`).
-  bool ReadPart(const char* prompt, std::string& line);
+  // One line of it. Anything but kLine gives the message up, or all (`quit_`); at the end of the
+  // input it is what has been read.
+  LineEnd ReadPart(const char* prompt, std::string& line);
   void Obey(const std::string& line);
   // Asks for an answer to the conversation, which ends with the user's message.
   void Ask();

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cwchar>
 
+#include "shared/base/strings.h"
 #include "tools/cli/input.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/line_source.h"
@@ -106,9 +107,13 @@ int Edited::ReadKey(wchar_t& character) {
 }
 
 LineEnd Edited::Next(const std::string& prompt, std::string& line) {
-  prompt_ = colours_ ? kInvisible + std::string("\033[1;36m") + kInvisible + prompt + kInvisible +
-                           "\033[0m" + kInvisible
-                     : prompt;
+  prompt_ = prompt;
+  if (colours_) {  // what is invisible belongs to the character behind it, so the blank stays last
+    prompt_.insert(prompt.size() - 1, Cat(kInvisible, "\033[0m", kInvisible));
+    prompt_.insert(0, Cat(kInvisible, "\033[1;36m", kInvisible));
+  }
+  // Before the prompt shows: a key that answers it must not meet the terminal's own line editing.
+  el_set(edit_, EL_PREP_TERM, 1);
   end_ = LineEnd::kEnd;
   int length = 0;
   const char* text = el_gets(edit_, &length);

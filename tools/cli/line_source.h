@@ -19,6 +19,7 @@ enum class LineEnd {
 class LineSource {
  public:
   virtual ~LineSource() = default;
+  // `prompt` ends with a blank.
   virtual LineEnd Next(const std::string& prompt, std::string& line) = 0;
 };
 
