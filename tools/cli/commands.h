@@ -27,6 +27,7 @@ int Fail(Streams& streams, std::string_view command, std::string_view text, int 
 
 int Chat(const Arguments& arguments, Streams& streams);
 int Generate(const Arguments& arguments, Streams& streams);
+int Inspect(const Arguments& arguments, Streams& streams);
 int Load(const Arguments& arguments, Streams& streams);
 int Models(const Arguments& arguments, Streams& streams);
 int Render(const Arguments& arguments, Streams& streams);

@@ -1,22 +1,11 @@
 #include "tools/cli/conversation.h"
 
-#include <nlohmann/json.hpp>
+#include "tools/cli/json.h"
 
 namespace shardline::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kMaxDepth = 200;
-
-// Discarded when it is no JSON, or nested deeper than any message.
-Json Parse(const std::string& text) {
-  bool too_deep = false;
-  Json json = Json::parse(
-      text, [&](int depth, Json::parse_event_t, Json&) { return !(too_deep |= depth > kMaxDepth); },
-      /*allow_exceptions=*/false);
-  return too_deep ? Json(Json::value_t::discarded) : json;
-}
 
 v1::ChatMessage Make(const std::string& role, const std::string& text) {
   v1::ChatMessage message;
@@ -87,7 +76,7 @@ absl::StatusOr<std::string> Conversation::ToFile(const std::string& settings_jso
 
 absl::StatusOr<Conversation> Conversation::FromFile(const std::string& text,
                                                     std::string& settings_json) {
-  const Json file = Parse(text);
+  const Json file = ParseJson(text);
   if (!file.is_object() || !file.contains("messages") || !file["messages"].is_array()) {
     return InvalidArgument("not a saved conversation: a JSON object with \"messages\" is wanted");
   }
