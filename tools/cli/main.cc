@@ -15,6 +15,7 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
+    {"bench", "measure a server under load", RunBench},
     {"chat", "talk with a model", Chat},
     {"generate", "ask a server and stream the answer", Generate},
     {"inspect", "show what a model's files hold (needs no server)", Inspect},
