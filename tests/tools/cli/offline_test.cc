@@ -185,5 +185,46 @@ TEST(RenderCommand, ErrorsAreOneLine) {
   }
 }
 
+TEST(InspectCommand, ShowsGguf) {
+  const std::string path = Vocabulary();
+  const Result table = Call(Inspect, {path}, "");
+  EXPECT_EQ(table.code, kDone) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("\ngeneral.architecture          \"llama\"\n"));
+  EXPECT_THAT(table.out, HasSubstr("\ntokenizer.ggml.token_type     [1, 1, 1, 1, …] 259 values\n"));
+  EXPECT_THAT(table.out, HasSubstr("\nall         0           0      0\n"));
+  const Result json = Call(Inspect, {path, "--json"}, "");
+  EXPECT_THAT(json.out, HasSubstr("\"tokenizer.ggml.add_bos_token\":true"));
+  EXPECT_THAT(json.out, HasSubstr("\"tokenizer.ggml.merges\":[\"h i\"]"));
+  const std::string model = SHARDLINE_SOURCE_DIR "/tests/golden/gguf_q8_0/model.gguf";
+  EXPECT_THAT(Call(Inspect, {model}, "").out, HasSubstr("\nQ8_0 "));
+  EXPECT_THAT(Call(Inspect, {model, "--json"}, "").out, HasSubstr("rms_epsilon\":1e-05"));
+}
+
+TEST(InspectCommand, ShowsSafetensors) {
+  const std::string directory = SHARDLINE_SOURCE_DIR "/tests/golden/llama";
+  const Result table = Call(Inspect, {directory}, "");
+  EXPECT_EQ(table.code, kDone) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("\nrms_norm_eps             1e-05\n"));
+  EXPECT_THAT(table.out, HasSubstr("\nmodel.layers.0.self_attn.k_proj.weight          BF16  [32, "
+                                   "64]    4096\n"));
+  EXPECT_THAT(table.out, HasSubstr("\nall        30      118208  236416\n"));
+  const Result json = Call(Inspect, {directory + "/model.safetensors", "--json"}, "");
+  EXPECT_THAT(json.out, HasSubstr("\"metadata\":{\"format\":\"pt\"}"));
+  EXPECT_THAT(json.out, HasSubstr("{\"name\":\"lm_head.weight\",\"type\":\"BF16\",\"shape\":[128,"
+                                  "64],\"parameters\":8192,\"bytes\":16384}"));
+  EXPECT_THAT(json.out, HasSubstr("\"parameters\":118208,\"bytes\":236416}\n"));
+}
+
+TEST(InspectCommand, ErrorsAreOneLine) {
+  const std::string cut = Write("cut.safetensors", std::string("\xff\0\0\0\0\0\0\0{", 9));
+  const std::string text = Write("text", "GG");
+  for (const Arguments& arguments :
+       {Arguments{}, {"a", "b"}, {"/nonexistent"}, {cut}, {text}, {testing::TempDir()}}) {
+    const Result result = Call(Inspect, arguments, "");
+    EXPECT_EQ(result.code, kBadInput);
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+}
+
 }  // namespace
 }  // namespace shardline::cli
