@@ -213,6 +213,9 @@ Interpreter::Flow Interpreter::ExecuteFilterBlock(const Stmt& stmt) {
   const Value text = Capture(stmt.body, &flow);
   if (flow != Flow::kNormal) return flow;
   const Value filtered = EvaluateFilter(*stmt.exprs[0], &text);
+  if (!filtered.is_string()) {
+    TypeError("sequence item: expected str instance, ", TypeName(filtered), " found");
+  }
   if (autoescape_) {
     out_->Append(EscapeHtml(ToStr(filtered, true)));
   } else {

@@ -268,7 +268,8 @@ ExprPtr Parser::ParseSubscript(ExprPtr expr) {
   }
   ExpectOperator("]");
   if (keys.size() == 1) {
-    if (keys[0]->kind == ExprKind::kSlice) {
+    // A slice of something already (x[y[0:1]]) is an ordinary key.
+    if (keys[0]->kind == ExprKind::kSlice && keys[0]->items[0] == nullptr) {
       keys[0]->items[0] = std::move(expr);
       SetDepth(keys[0].get());
       return std::move(keys[0]);
