@@ -42,10 +42,11 @@ Value Interpreter::CallNative(const Native& native, const Value& self, Arguments
                                  arguments.positional.end());
   }
   for (auto& [name, value] : arguments.keyword) {
-    const auto parameter = native.positional_only
-                               ? native.parameters.end()
-                               : std::find_if(native.parameters.begin(), native.parameters.end(),
-                                              [&](const auto& row) { return row.name == name; });
+    const auto parameter =
+        native.positional_only
+            ? native.parameters.end()
+            : std::find_if(native.parameters.begin(), native.parameters.end(),
+                           [&name = name](const auto& row) { return row.name == name; });
     if (parameter == native.parameters.end()) {
       if (!native.takes_rest) {
         TypeError(native.name, "() got an unexpected keyword argument '", name, "'");

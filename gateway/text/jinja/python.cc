@@ -389,7 +389,7 @@ bool Contains(const Value& container, const Value& item) {
         TypeError("'in <string>' requires string as left operand, not ", TypeName(item));
       }
       StepBytes(container.text().size());
-      return container.text().find(item.text()) != std::string_view::npos;
+      return FindText(container.text(), item.text()) != std::string_view::npos;
     case Kind::kDict:
       return container.dict().Find(item) != nullptr;
     case Kind::kView: {

@@ -63,7 +63,7 @@ int64_t Find(const Call& call, bool last) {
   if (!window.valid) return -1;
   const std::string_view text = call.self.text().substr(0, window.end);
   StepBytes(text.size());
-  size_t found = last ? text.rfind(wanted) : text.find(wanted, window.begin);
+  size_t found = last ? FindLastText(text, wanted) : FindText(text, wanted, window.begin);
   if (found == std::string_view::npos || found < window.begin) return -1;
   return static_cast<int64_t>(CountCodePoints(text.substr(0, found)));
 }
@@ -82,8 +82,8 @@ Value Count(Call& call) {
   StepBytes(text.size());
   if (wanted.empty()) return Value(CountCodePoints(text) + 1);
   int64_t count = 0;
-  for (size_t at = text.find(wanted); at != std::string_view::npos;
-       at = text.find(wanted, at + wanted.size())) {
+  for (size_t at = FindText(text, wanted); at != std::string_view::npos;
+       at = FindText(text, wanted, at + wanted.size())) {
     ++count;
   }
   return Value(count);
@@ -163,7 +163,8 @@ Value Partition(const Call& call, bool last) {
   const StringObject& string = call.self.string();
   const std::string_view separator = TextArgument(call, 0).text();
   if (separator.empty()) ValueError("empty separator");
-  const size_t found = last ? string.text.rfind(separator) : string.text.find(separator);
+  const size_t found =
+      last ? FindLastText(string.text, separator) : FindText(string.text, separator);
   const size_t size = string.text.size();
   if (found == std::string::npos) {
     const Value empty = Substring(string, 0, 0);

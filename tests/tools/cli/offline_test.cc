@@ -124,9 +124,9 @@ TEST(RenderCommand, PrintsTheRenderingAlone) {
   const Result result = Call(Render, {"--template", path},
                              R"({"messages": [{"role": "user", "content": "a"},
                                  {"role": "b", "content": "c"}, {"role": "d"}],
-                                 "x": {"z": 1, "a": [18446744073709551615, 1.5]}})");
+                                 "x": {"z": 1, "a": [18446744073709551616, 1.5]}})");
   EXPECT_EQ(result.code, kDone) << result.err;
-  EXPECT_EQ(result.out, "[user] a\n[b] c\n{\"z\": 1, \"a\": [18446744073709551615, 1.5]}");
+  EXPECT_EQ(result.out, "[user] a\n[b] c\n{\"z\": 1, \"a\": [18446744073709551616, 1.5]}");
 }
 
 TEST(RenderCommand, TellsTheGivenTime) {
@@ -147,9 +147,10 @@ TEST(RenderCommand, TellsTheGivenTime) {
     EXPECT_EQ(result.code, kDone) << result.err;
     EXPECT_EQ(result.out, expected) << now;
   }
-  for (const char* now : {"", "now", "2024", "2024-13-01", "2024-02-30", "2024-07-26T",
-                          "2024-07-26T9", "2024-07-26T24:00", "2024-07-26T09:30:",
-                          "2024-07-26T09:30+1", "2024-07-26T09:30+25:00", "2024-07-26T09:30x"}) {
+  for (const char* now :
+       {"", "now", "2024", "2024-13-01", "2024-02-30", "2024-07-26T", "2024-07-26T9",
+        "2024-07-26T24:00", "2024-07-26T09:30:", "2024-07-26T09:30+1", "2024-07-26T09:30+25:00",
+        "2024-07-26T09:30x", "1677-12-31", "2262-01-01"}) {
     const Result result = Call(Render, {"--template", path, "--now", now}, "{}");
     EXPECT_EQ(result.code, kBadInput) << now;
     EXPECT_THAT(result.err, HasSubstr("--now: ")) << now;
@@ -169,10 +170,10 @@ TEST(RenderCommand, ErrorsAreOneLine) {
       {{"--template", "/nonexistent"}, "{}", "/nonexistent: cannot be read"},
       {{"--template", testing::TempDir()}, "{}", "cannot be read"},
       {{"--template", good, "extra"}, "{}", "unexpected argument 'extra'"},
-      {{"--template", good}, "[]", "standard input is not one JSON object"},
-      {{"--template", good}, "{} {}", "standard input is not one JSON object"},
-      {{"--template", good}, "", "standard input is not one JSON object"},
-      {{"--template", good}, std::string(100000, '['), "standard input is not one JSON object"},
+      {{"--template", good}, "[]", "standard input: must be a JSON object"},
+      {{"--template", good}, "{} {}", "standard input: not valid JSON at byte 4"},
+      {{"--template", good}, "", "standard input: not valid JSON at byte 1"},
+      {{"--template", good}, std::string(100000, '['), "standard input: nested deeper than"},
       {{"--template", broken}, "{}", "broken.jinja: "},
       {{"--template", raising}, "{}", "way"},
   };
