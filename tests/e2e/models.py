@@ -95,8 +95,9 @@ def byte_letters():
     return letters
 
 
-def with_tokenizer(folder, **config_changes):
-    """A golden checkpoint with a byte-level tokenizer of every byte, four merges, specials and a chat template."""
+def with_tokenizer(folder, adds_bos=False, **config_changes):
+    """A golden checkpoint with a byte-level tokenizer of every byte, four merges, specials and a chat template.
+    `adds_bos`: its own rule puts <s> before a text."""
     vocabulary = 256 + len(MERGES) + len(SPECIALS)
     folder = copy_of("llama", folder, vocab_size=vocabulary, **config_changes)
     tensors = read_safetensors(folder / "model.safetensors")
@@ -112,20 +113,29 @@ def with_tokenizer(folder, **config_changes):
     write_safetensors(folder / "model.safetensors", tensors)
 
     letters = byte_letters()
-    tokens = [letters[byte] for byte in range(256)] + [merge.replace(" ", "") for merge in MERGES]
+    write_tokenizer(folder, [letters[byte] for byte in range(256)] + [merge.replace(" ", "") for merge in MERGES],
+                    MERGES, adds_bos)
+    return folder
+
+
+def write_tokenizer(folder, tokens, merges, adds_bos=False):
+    """A byte-level tokenizer of `tokens` (in its letters) and, behind them, SPECIALS."""
     specials = [{"id": len(tokens) + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
                  "normalized": False, "special": True} for i, text in enumerate(SPECIALS)]
     tokenizer = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": specials, "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "post_processor": None,
+        "post_processor": None if not adds_bos else {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [len(tokens)], "tokens": ["<s>"]}}},
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                   "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-                  "vocab": {token: i for i, token in enumerate(tokens)}, "merges": MERGES},
+                  "vocab": {token: i for i, token in enumerate(tokens)}, "merges": merges},
     }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     (folder / "tokenizer_config.json").write_text(json.dumps({
         "bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False, "chat_template": CHAT_TEMPLATE,
         "tokenizer_class": "PreTrainedTokenizerFast"}))
-    return folder
