@@ -162,12 +162,14 @@ int Serve(const Settings& settings, Life& life) {
       {.program = settings.worker_program,
        .arguments = [&](uint64_t epoch) { return WorkerArguments(settings, epoch); },
        .eos_ids = text->eos_ids,
-       .step_limit_seconds = settings.step_limit_seconds},
+       .step_limit_seconds = settings.step_limit_seconds,
+       .load_limit_seconds = settings.load_limit_seconds},
       {.readiness =
            [&](bool ready) {
              (*server)->SetReady(ready && !draining);
              if (ready) life.Ready();
            },
+       .liveness = [&](bool live) { (*server)->SetLive(live); },
        .gave_up = [&](int code, std::string why) { life.GaveUp(code, std::move(why)); }},
       &router, &metrics);
   supervisor.Start();

@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Gateway& gateway) {
   }
   server->listen_ = WithPort(settings.listen, port);
   server->SetReady(false);
-  listeners.grpc->GetHealthCheckService()->SetServingStatus("shardline.live", true);
+  server->SetLive(true);
   return server;
 }
 
@@ -84,6 +84,10 @@ void Server::SetReady(bool ready) {
   grpc::HealthCheckServiceInterface* health = listeners_->grpc->GetHealthCheckService();
   health->SetServingStatus("", ready);
   health->SetServingStatus("shardline.ready", ready);
+}
+
+void Server::SetLive(bool live) {
+  listeners_->grpc->GetHealthCheckService()->SetServingStatus("shardline.live", live);
 }
 
 void Server::Shutdown(std::chrono::milliseconds grace) {

@@ -22,6 +22,7 @@ class Server {
 
   // What grpc.health.v1 answers for "" and "shardline.ready".
   void SetReady(bool ready);
+  void SetLive(bool live);
 
   // Stops taking calls and waits for the live ones; after `grace` cancels what is left.
   void Shutdown(std::chrono::milliseconds grace);

@@ -35,8 +35,10 @@ ABSL_FLAG(std::string, trace_file, "", "not served by this build");
 ABSL_FLAG(bool, allow_request_templates, false, "requests may bring a chat template");
 ABSL_FLAG(double, stalled_reader_seconds, 30, "how long a full stream waits for its reader");
 ABSL_FLAG(double, drain_seconds, 30, "how long SIGTERM lets live requests go on");
-ABSL_FLAG(double, step_limit_seconds, 120,
-          "a worker that finishes no step for so long is restarted");
+ABSL_FLAG(double, step_limit_seconds, 30,
+          "a worker that gets no further with a step for so long is restarted");
+ABSL_FLAG(double, load_limit_seconds, 300,
+          "a worker that gets no further with loading for so long is restarted");
 ABSL_FLAG(bool, vllm_metric_names, false,
           "also export the vllm:… gauges that inference gateways read");
 ABSL_FLAG(std::string, worker_program, "",
@@ -107,6 +109,7 @@ absl::Status Check(const Settings& settings) {
   SL_RETURN_IF_ERROR(CheckSeconds("--stalled-reader-seconds", settings.stalled_reader_seconds));
   SL_RETURN_IF_ERROR(CheckSeconds("--drain-seconds", settings.drain_seconds));
   SL_RETURN_IF_ERROR(CheckSeconds("--step-limit-seconds", settings.step_limit_seconds));
+  SL_RETURN_IF_ERROR(CheckSeconds("--load-limit-seconds", settings.load_limit_seconds));
   if (settings.max_context > 1u << 24) {
     return InvalidArgument("--max-context ", settings.max_context, ": must be at most ", 1u << 24);
   }
@@ -154,6 +157,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.stalled_reader_seconds = absl::GetFlag(FLAGS_stalled_reader_seconds);
   settings.drain_seconds = absl::GetFlag(FLAGS_drain_seconds);
   settings.step_limit_seconds = absl::GetFlag(FLAGS_step_limit_seconds);
+  settings.load_limit_seconds = absl::GetFlag(FLAGS_load_limit_seconds);
   SL_RETURN_IF_ERROR(Check(settings));
   if (settings.model_name.empty()) settings.model_name = ModelNameOf(settings.model);
   if (settings.worker_program.empty()) settings.worker_program = WorkerBesideThisProgram();

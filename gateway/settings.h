@@ -19,7 +19,8 @@ struct Settings {
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;
   bool allow_request_templates = false, vllm_metric_names = false;
-  double stalled_reader_seconds = 0, drain_seconds = 0, step_limit_seconds = 0;
+  double stalled_reader_seconds = 0, drain_seconds = 0;
+  double step_limit_seconds = 0, load_limit_seconds = 0;
 };
 
 // Parses the command line (ends the program with 2 on an unknown or malformed flag) and checks it.

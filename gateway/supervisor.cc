@@ -101,6 +101,7 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
 // Until the worker ends or must be ended; the status says why.
 absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served) {
   std::optional<Clock::time_point> stop_by;
+  auto last_message = Clock::now();
   for (;;) {
     if (stopping_ && !stop_by.has_value()) {
       stop_by = DeadlineAfter(seconds(1));
@@ -109,19 +110,27 @@ absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> por
     if (stop_by.has_value() && Clock::now() >= *stop_by) return Unavailable("it did not stop");
     SL_ASSIGN_OR_RETURN(const std::optional<Received> message, link.Receive(kGlance));
     if (message.has_value()) {
+      last_message = Clock::now();
       SL_RETURN_IF_ERROR(Dispatch(*message, port, served));
-    } else {
-      SL_RETURN_IF_ERROR(CheckProgress());
+    } else if (const absl::Status status = CheckProgress(served, last_message); !status.ok()) {
+      events_.liveness(false);
+      return status;
     }
   }
 }
 
-absl::Status Supervisor::CheckProgress() const {
+absl::Status Supervisor::CheckProgress(bool served, Clock::time_point last_message) const {
+  if (!served) {
+    const double silence = SecondsSince(last_message);
+    if (silence < options_.load_limit_seconds) return absl::OkStatus();
+    return Unavailable("it got no further with loading for ", static_cast<int64_t>(silence),
+                       " s (--load-limit-seconds)");
+  }
   const uint64_t since = router_->waiting_for_step_since_ns();
   if (since == 0) return absl::OkStatus();
   const double age = static_cast<double>(MonotonicNanoseconds() - since) * 1e-9;
   if (age < options_.step_limit_seconds) return absl::OkStatus();
-  return Unavailable("it finished no step for ", static_cast<int64_t>(age),
+  return Unavailable("it got no further with its step for ", static_cast<int64_t>(age),
                      " s (--step-limit-seconds)");
 }
 
@@ -144,7 +153,11 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
       return to_router(message.As<StepReport>());
     case MessageKind::kProgress: {
       SL_ASSIGN_OR_RETURN(const Progress progress, message.As<Progress>());
-      ShowProgress(progress);
+      if (served) {
+        router_->OnMessage(progress);
+      } else {
+        ShowProgress(progress);
+      }
       return absl::OkStatus();
     }
     case MessageKind::kReady: {
@@ -152,6 +165,7 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
       metrics_->Startup("worker_load", ready.header.load_seconds);
       router_->WorkerReady(port, ready);
       served = true;
+      events_.liveness(true);
       events_.readiness(true);
       return absl::OkStatus();
     }

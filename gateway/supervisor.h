@@ -1,6 +1,6 @@
 // Keeps one worker running: spawns it, waits for it to load, hands its messages to the router,
-// notices its end at once, and starts the next one. All of that is one thread, which lasts as long
-// as the gateway: a worker dies with the thread that spawned it.
+// notices its end at once and a standstill within a limit, and starts the next one. All of that is
+// one thread, which lasts as long as the gateway: a worker dies with the thread that spawned it.
 #pragma once
 
 #include <atomic>
@@ -16,6 +16,7 @@
 #include "gateway/metrics.h"
 #include "gateway/router.h"
 #include "gateway/worker_link.h"
+#include "shared/base/clock.h"
 #include "shared/base/process.h"
 
 namespace shardline {
@@ -26,14 +27,16 @@ class Supervisor {
     std::string program;
     std::function<std::vector<std::string>(uint64_t epoch)> arguments;
     std::vector<uint32_t> eos_ids;
-    double step_limit_seconds = 120;
-    int max_failed_starts = 5;  // in a row, without serving
+    double step_limit_seconds = 30;   // without headway while there is work
+    double load_limit_seconds = 300;  // without headway while loading
+    int max_failed_starts = 5;        // in a row, without serving
     double first_backoff_seconds = 0.1;
     double max_backoff_seconds = 5;
   };
   // Called from the supervisor's thread; must not block.
   struct Events {
     std::function<void(bool ready)> readiness;  // a worker serves, or none does
+    std::function<void(bool live)> liveness;    // false: the worker stands still; true: one serves
     // No worker will serve any more; exit code 2 for a bad model or flag (the worker has said why),
     // else 1.
     std::function<void(int exit_code, std::string why)> gave_up;
@@ -57,7 +60,7 @@ class Supervisor {
   absl::Status Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served);
   absl::Status Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
                         bool& served);
-  absl::Status CheckProgress() const;
+  absl::Status CheckProgress(bool served, Clock::time_point last_message) const;
   void ShowProgress(const Progress& progress);
   void EndProcess(WorkerLink& link, Process& process, End& end);
   bool Sleep(double seconds);  // false: stopping

@@ -118,7 +118,7 @@ struct Worker {
   std::unique_ptr<Engine> engine;
 };
 
-absl::Status LoadModel(Channel& channel, const Ops& ops, Worker& worker) {
+absl::Status LoadModel(Channel& channel, Port& port, const Ops& ops, Worker& worker) {
   const int threads = absl::GetFlag(FLAGS_threads);
   worker.threads = std::make_unique<ThreadPool>(threads > 0 ? threads : UsableCores());
   worker.group = SingleProcess();
@@ -131,6 +131,7 @@ absl::Status LoadModel(Channel& channel, const Ops& ops, Worker& worker) {
   options.group = worker.group.get();
   options.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   options.max_context = absl::GetFlag(FLAGS_max_context);
+  options.at_work = [&port] { port.AtWork(); };
   SL_ASSIGN_OR_RETURN(worker.model, Model::Load(options, ProgressSender(channel)));
   return absl::OkStatus();
 }
@@ -180,7 +181,7 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   const Ops& ops = absl::GetFlag(FLAGS_ops) == "reference" ? ReferenceOps() : CpuOps();
   Ready ready;
   try {
-    SL_RETURN_IF_ERROR(LoadModel(channel, ops, worker));
+    SL_RETURN_IF_ERROR(LoadModel(channel, port, ops, worker));
     SL_RETURN_IF_ERROR(MakeEngine(configure, port, worker, ready));
   } catch (const std::bad_alloc&) {
     return ResourceExhausted("--model ", absl::GetFlag(FLAGS_model), ": not enough memory");

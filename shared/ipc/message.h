@@ -117,7 +117,7 @@ struct Shutdown {  // finish the step at hand, then exit 0
 
 // ---- worker → gateway ----
 
-struct Progress {     // while loading
+struct Progress {     // while loading, and within a step that takes long
   double fraction;    // 0..1
   std::string phase;  // "reading weights"
 };

@@ -4,6 +4,8 @@
 //   exit2          says a line on standard error and exits with 2, as for a bad model
 //   crash          dies at once, before it is ready
 //   hang           is ready, takes requests and finishes no step
+//   stall          begins to load and gets no further
+//   slow           takes four seconds for its first step, and says all the while that it is at it
 //   nonsense       is ready, then sends a message that no worker sends
 // A prompt that begins with id 99 kills it (SIGKILL) after two tokens.
 #include <signal.h>
@@ -42,6 +44,7 @@ class FakeWorker {
       return 1;
     }
     Send(Progress{0.5, "pretending"});
+    if (mode_ == "stall") return channel_.Receive(seconds(60)).ok() ? 1 : 0;
     Ready ready;
     ready.family = "fake";
     ready.dtype = "f32";
@@ -101,6 +104,10 @@ class FakeWorker {
 
   void Step() {
     if (jobs_.empty()) return;
+    for (int i = 0; mode_ == "slow" && step_ == 0 && i < 200; ++i) {
+      usleep(20'000);
+      Send(Progress{0, "step"});
+    }
     for (Job& job : jobs_) {
       if (!job.paused) Say(job);
     }

@@ -480,6 +480,166 @@ TEST_F(RouterTest, AStepIsDueWhileTheWorkerHasSomethingToRun) {
   EXPECT_EQ(router->waiting_for_step_since_ns(), 0u);
 }
 
+TEST_F(RouterTest, EachOutputEndsForItself) {
+  Start();
+  WorkerUp();
+  Admission admission = Request("a");
+  admission.submit.header.outputs = 3;
+  admission.text.stop_strings = {"!"};
+  const auto live = Admit(std::move(admission));
+  const auto say = [&](uint32_t output, uint32_t first, std::vector<uint32_t> ids) {
+    Tokens tokens;
+    tokens.header = {.key = live->key, .output_index = output, .first_index = first};
+    for (const uint32_t id : ids) tokens.tokens.push_back({.id = id, .logprob = NAN});
+    router->OnMessage(tokens);
+  };
+  const auto finish = [&](uint32_t output) {
+    router->OnMessage(
+        Finished{.key = live->key, .output_index = output, .reason = FlatFinish::kLength});
+  };
+  say(1, 0, {'b'});
+  say(0, 0, {'a'});
+  say(1, 1, {'!', 'x'});  // ends output 1 alone
+  EXPECT_EQ(worker->cancels, std::vector<RequestKey>{live->key});
+  say(2, 0, {'c', 'd'});
+  finish(2);
+  say(1, 3, {'y'});  // was on its way
+  finish(1);
+  EXPECT_EQ(router->live_requests(), 1u);
+  say(0, 1, {'e'});
+  finish(0);
+  EXPECT_EQ(router->live_requests(), 0u);
+
+  std::vector<std::string> texts(3);
+  std::vector<const v1::Finished*> finished(3);
+  const auto events = Drain(*live);
+  for (size_t i = 0; i < events.size(); ++i) {
+    EXPECT_EQ(events[i].event_seq(), i + 1);
+    if (events[i].has_tokens()) {
+      texts[events[i].tokens().output_index()] += events[i].tokens().text();
+    }
+    if (events[i].has_finished()) {
+      finished[events[i].finished().output_index()] = &events[i].finished();
+    }
+  }
+  EXPECT_EQ(texts, (std::vector<std::string>{"ae", "b", "cd"}));
+  EXPECT_EQ(finished[1]->reason(), v1::FINISH_REASON_STOP_STRING);
+  EXPECT_FALSE(finished[1]->has_usage() || finished[2]->has_usage());
+  EXPECT_EQ(finished[0]->usage().output_tokens(), 6u);  // summed
+  EXPECT_TRUE(finished[0]->has_timing());
+  EXPECT_EQ(metrics.Snapshot().output_tokens, 6u);
+  EXPECT_EQ(metrics.Snapshot().time_to_first_token.count, 1u);
+}
+
+TEST_F(RouterTest, OutputsTakeSlotsAndBlocksOfTheirOwn) {
+  Start();
+  WorkerUp(/*max_sequences=*/4, /*blocks=*/20);
+  Admission many = Request("many", std::vector<uint32_t>(100, 1));
+  many.submit.header.outputs = 3;  // 6 blocks together and one each
+  const auto a = Admit(std::move(many));
+  Admit(Request("b", std::vector<uint32_t>(170, 1)));  // 11 blocks
+  EXPECT_EQ(worker->submits.size(), 2u);
+  EXPECT_EQ(router->state().running, 2u);
+  Admit(Request("c"));  // no slot is left
+  EXPECT_EQ(worker->submits.size(), 2u);
+  router->OnMessage(Finished{.key = a->key, .output_index = 1, .reason = FlatFinish::kLength});
+  Report(3, 0, 18);
+  EXPECT_EQ(worker->submits.size(), 3u);
+  router->AbortAll();
+}
+
+TEST_F(RouterTest, ADetachedRequestRunsOnAndIsJoinedAgain) {
+  Start();
+  WorkerUp();
+  Admission admission = Request("a");
+  admission.detach_ns = 5'000'000'000;
+  const auto live = Admit(std::move(admission));
+  Say(live->key, 0, {'x'});
+  std::vector<v1::GenerateEvent> seen = Drain(*live);
+  Leave(live, Outcome::kCancelled);
+  EXPECT_TRUE(worker->cancels.empty());
+  Say(live->key, 1, {'y'});
+  const auto attached = router->Attach("a", seen.back().event_seq() + 1, nullptr);
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  EXPECT_EQ(attached->request, live);
+  router->Tick(MonotonicNanoseconds() + 60'000'000'000);  // it has a reader again
+  Say(live->key, 2, {'z'});
+  Finish(live->key, FlatFinish::kLength);
+  v1::GenerateEvent event;
+  std::string text;
+  uint64_t seq = seen.back().event_seq();
+  while (attached->stream->Take(attached->reader, &event) == EventStream::Next::kEvent) {
+    EXPECT_EQ(event.event_seq(), ++seq);
+    text += event.tokens().text();
+  }
+  EXPECT_EQ(text, "yz");
+  EXPECT_TRUE(event.has_finished());
+
+  // After its end too, for a while.
+  const auto late = router->Attach("a", 1, nullptr);
+  ASSERT_TRUE(late.ok()) << late.status();
+  EXPECT_EQ(late->request, nullptr);
+  ASSERT_EQ(late->stream->Take(late->reader, &event), EventStream::Next::kEvent);
+  EXPECT_EQ(event.SerializeAsString(), seen[0].SerializeAsString());
+  EXPECT_TRUE(absl::IsOutOfRange(router->Attach("a", 99, nullptr).status()));
+  EXPECT_TRUE(absl::IsNotFound(router->Attach("b", 1, nullptr).status()));
+  router->Tick(MonotonicNanoseconds() + 59'000'000'000);
+  EXPECT_TRUE(router->Attach("a", 1, nullptr).ok());
+  router->Tick(MonotonicNanoseconds() + 61'000'000'000);
+  EXPECT_TRUE(absl::IsNotFound(router->Attach("a", 1, nullptr).status()));
+}
+
+TEST_F(RouterTest, ADetachedRequestThatNobodyJoinsEnds) {
+  Start();
+  WorkerUp();
+  Admission admission = Request("a");
+  admission.detach_ns = 5'000'000'000;
+  const auto live = Admit(std::move(admission));
+  Leave(live, Outcome::kCancelled);
+  router->Tick(MonotonicNanoseconds() + 4'000'000'000);
+  EXPECT_EQ(router->live_requests(), 1u);
+  router->Tick(MonotonicNanoseconds() + 6'000'000'000);
+  EXPECT_EQ(router->live_requests(), 0u);
+  EXPECT_EQ(worker->cancels, std::vector<RequestKey>{live->key});
+  EXPECT_EQ(Count(Outcome::kCancelled), 1u);
+  EXPECT_TRUE(absl::IsNotFound(router->Attach("a", 1, nullptr).status()));
+}
+
+TEST_F(RouterTest, AnAttachTakesTheStreamOver) {
+  Start();
+  WorkerUp();
+  const auto live = Admit(Request("a"));
+  bool woken = false;
+  const EventStream::Reader first = live->stream->Join(1, [&woken] { woken = true; })->reader;
+  const auto second = router->Attach("a", 1, nullptr);
+  ASSERT_TRUE(second.ok());
+  EXPECT_TRUE(woken);
+  v1::GenerateEvent event;
+  EXPECT_EQ(live->stream->Take(first, &event), EventStream::Next::kReplaced);
+  router->Leave(live, first, Outcome::kCancelled);  // means nothing any more
+  EXPECT_EQ(router->live_requests(), 1u);
+  router->Leave(live, second->reader, Outcome::kCancelled);  // this one was not detachable
+  EXPECT_EQ(router->live_requests(), 0u);
+}
+
+TEST_F(RouterTest, ADetachedRequestIsNotEndedForASlowReader) {
+  Start({.stalled_reader_ns = 1'000'000'000,
+         .stream = {.max_events = 4, .max_bytes = 1 << 20, .max_event_bytes = 1}});
+  WorkerUp();
+  Admission admission = Request("a");
+  admission.detach_ns = 20'000'000'000;
+  const auto live = Admit(std::move(admission));
+  Leave(live, Outcome::kCancelled);
+  for (uint32_t i = 0; i < 5; ++i) Say(live->key, i, {'x'});
+  EXPECT_EQ(worker->pauses.size(), 1u);
+  router->Tick(MonotonicNanoseconds() + 10'000'000'000);
+  EXPECT_EQ(router->live_requests(), 1u);
+  const auto attached = router->Attach("a", 6, nullptr);  // has seen these
+  ASSERT_TRUE(attached.ok());
+  EXPECT_EQ(worker->resumes.size(), 1u);
+  router->AbortAll();
+}
+
 // A worker thread that answers every request with its own prompt's bytes, readers and cancellers on
 // others.
 class EchoingWorker : public WorkerPort {

@@ -17,7 +17,8 @@ using std::chrono::seconds;
 class SupervisorTest : public testing::Test {
  protected:
   // `modes`: of the first worker, the second, …; the last one holds for the rest.
-  void Start(std::vector<std::string> modes, double step_limit_seconds = 60) {
+  void Start(std::vector<std::string> modes, double step_limit_seconds = 60,
+             double load_limit_seconds = 60) {
     router = std::make_unique<Router>(Router::Options{.eos_ids = {FakeTokenizer::kEos}}, &tokenizer,
                                       &metrics);
     Supervisor::Options options;
@@ -27,17 +28,20 @@ class SupervisorTest : public testing::Test {
       return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
     };
     options.step_limit_seconds = step_limit_seconds;
+    options.load_limit_seconds = load_limit_seconds;
     options.first_backoff_seconds = 0.01;
     supervisor = std::make_unique<Supervisor>(
         options,
-        Supervisor::Events{.readiness = [this](bool ready) { Change([&] { is_ready = ready; }); },
-                           .gave_up =
-                               [this](int code, std::string why) {
-                                 Change([&] {
-                                   exit_code = code;
-                                   reason = why;
-                                 });
-                               }},
+        Supervisor::Events{
+            .readiness = [this](bool ready) { Change([&] { is_ready = ready; }); },
+            .liveness = [this](bool live) { Change([&] { lives.push_back(live); }); },
+            .gave_up =
+                [this](int code, std::string why) {
+                  Change([&] {
+                    exit_code = code;
+                    reason = why;
+                  });
+                }},
         router.get(), &metrics);
     supervisor->Start();
   }
@@ -77,18 +81,21 @@ class SupervisorTest : public testing::Test {
     std::mutex mutex;
     std::condition_variable woken;
     bool wake = false;
-    live.stream.SetListener([&] {
+    const auto joined = live.stream->Join(1, [&] {
       std::lock_guard lock(mutex);
       wake = true;
       woken.notify_all();
     });
+    if (!joined.ok()) return false;
     bool ended = false;
     for (const auto limit = Clock::now() + seconds(30); !ended && Clock::now() < limit;) {
       v1::GenerateEvent event;
-      switch (live.stream.Take(&event)) {
+      switch (live.stream->Take(joined->reader, &event)) {
         case EventStream::Next::kEvent:
           events.push_back(event);
           break;
+        case EventStream::Next::kReplaced:
+          return false;
         case EventStream::Next::kEnd:
           ended = true;
           break;
@@ -99,7 +106,7 @@ class SupervisorTest : public testing::Test {
         }
       }
     }
-    live.stream.SetListener(nullptr);
+    live.stream->Leave(joined->reader);
     return ended;
   }
 
@@ -110,6 +117,7 @@ class SupervisorTest : public testing::Test {
   std::mutex mutex;
   std::condition_variable changed;
   bool is_ready = false;
+  std::vector<bool> lives;  // what was said of liveness
   int exit_code = 0;
   std::string reason;
   int asked = 0;
@@ -174,6 +182,7 @@ TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
   supervisor =
       std::make_unique<Supervisor>(options,
                                    Supervisor::Events{.readiness = [](bool) {},
+                                                      .liveness = [](bool) {},
                                                       .gave_up =
                                                           [this](int code, std::string why) {
                                                             Change([&] {
@@ -195,6 +204,22 @@ TEST_F(SupervisorTest, AWorkerThatFinishesNoStepIsReplaced) {
   ASSERT_TRUE(ReadAll(*Ask({'a'}), events));
   EXPECT_EQ(events.back().error().code(), v1::ERROR_CODE_WORKER_LOST);
   ASSERT_TRUE(Await([this] { return is_ready && router->state().ready.header.epoch == 2; }));
+  EXPECT_EQ(lives, (std::vector<bool>{true, false, true}));
+}
+
+TEST_F(SupervisorTest, AWorkerThatStopsLoadingIsReplaced) {
+  Start({"stall", "serve"}, 60, /*load_limit_seconds=*/0.3);
+  ASSERT_TRUE(AwaitReady());
+  EXPECT_EQ(router->state().ready.header.epoch, 2u);
+  EXPECT_EQ(lives, (std::vector<bool>{false, true}));
+}
+
+TEST_F(SupervisorTest, AWorkerThatIsAtALongStepIsLeftAlone) {
+  Start({"slow"}, /*step_limit_seconds=*/3);
+  ASSERT_TRUE(AwaitReady());
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*Ask({'a'}), events));
+  EXPECT_TRUE(events.back().has_finished());
 }
 
 TEST_F(SupervisorTest, AWorkerThatSendsNonsenseIsReplaced) {

@@ -14,10 +14,12 @@ class ChannelPort final : public Port {
   absl::StatusOr<std::optional<Inbound>> Receive(std::chrono::nanoseconds wait) override;
   // Waits for room in the ring; a gateway that reads nothing for 30 s is as good as gone.
   absl::Status Send(const Outbound& message) override;
+  void AtWork() override;
   uint64_t NowNs() const override { return MonotonicNanoseconds(); }
 
  private:
   Channel& channel_;
+  uint64_t last_sent_ns_ = 0;
 };
 
 }  // namespace shardline

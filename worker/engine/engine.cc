@@ -76,6 +76,7 @@ absl::Status Engine::ReadLogits() {
     const View logits = View::Contiguous(logits_.data(), DType::kF32, {count, vocabulary_});
     SL_RETURN_IF_ERROR(model_.Logits(static_cast<int64_t>(first), count, logits));
     SL_RETURN_IF_ERROR(Emit(rows, reader_.Read(rows, logits_.data(), vocabulary_)));
+    port_.AtWork();
   }
   return absl::OkStatus();
 }

@@ -21,6 +21,8 @@ class Port {
   // The next message, or nullopt after `wait` (0: only looks). An error ends the worker.
   virtual absl::StatusOr<std::optional<Inbound>> Receive(std::chrono::nanoseconds wait) = 0;
   virtual absl::Status Send(const Outbound& message) = 0;
+  // Tells, at most once a second, that the step at hand goes on.
+  virtual void AtWork() {}
   virtual uint64_t NowNs() const = 0;  // CLOCK_MONOTONIC
 };
 

@@ -236,7 +236,10 @@ absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
   FillStep(plan, state);
   const View x = x_.Rows(0, step_.tokens), h = h_.Rows(0, step_.tokens);
   embedding_.Embed(step_, ids_.Rows(0, step_.tokens), x);
-  for (const RunBlock& block : blocks_) SL_RETURN_IF_ERROR(Run(block, x, h));
+  for (const RunBlock& block : blocks_) {
+    SL_RETURN_IF_ERROR(Run(block, x, h));
+    if (options_.at_work) options_.at_work();
+  }
   GatherWanted(plan);
   return absl::OkStatus();
 }
