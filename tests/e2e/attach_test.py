@@ -7,7 +7,7 @@ import time
 import grpc
 
 import models
-from harness import SMALL_WINDOW, Reading, ServerTest, gather, pb, request, run, until
+from harness import SMALL_WINDOW, Reading, ServerTest, gather, pb, request, run, stub_of, until
 
 ENDLESS = pb.StoppingParams(ignore_eos=True)
 
@@ -51,7 +51,7 @@ class Attach(ServerTest):
                 server, channel = self.server, None
                 if way == "channel":
                     channel = server.connect()
-                    call = server.stub(channel).Generate(made, timeout=60)
+                    call = stub_of(channel).Generate(made, timeout=60)
                 else:
                     call = server.inference.Generate(made, timeout=0.05 if way == "deadline" else 60)
                 first = Reading(call, stop_after=generator.randrange(1, 40)).join()
@@ -109,7 +109,7 @@ class Attach(ServerTest):
         before = self.server.settle()
         for end in (lambda call, channel: call.cancel(), lambda call, channel: channel.close()):
             channel = self.server.connect()
-            call = self.server.stub(channel).Generate(request([1] * 50, request_id="tied", stopping=ENDLESS), timeout=60)
+            call = stub_of(channel).Generate(request([1] * 50, request_id="tied", stopping=ENDLESS), timeout=60)
             Reading(call, stop_after=3).join()
             end(call, channel)
             self.server.settle()  # nothing in flight, no cache in use
@@ -216,7 +216,7 @@ class Attach(ServerTest):
         made = request([1, 2], request_id="slow", top=64, detach_seconds=60, max_new=5000, stopping=ENDLESS)
         channel = self.server.connect(*SMALL_WINDOW)
         self.addCleanup(channel.close)
-        call = self.server.stub(channel).Generate(made, timeout=60)
+        call = stub_of(channel).Generate(made, timeout=60)
         next(call)
         self.server.wait_until_paused()
         reading = Reading(self.server.attach("slow", 2)).join()

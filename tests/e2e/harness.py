@@ -93,6 +93,7 @@ class Answer:
     finished = property(lambda self: self.outputs[0].finished)
     ids = property(lambda self: self.outputs[0].ids)
     bits = property(lambda self: self.outputs[0].bits)
+    pieces = property(lambda self: self.outputs[0].pieces)
 
 
 def gather(events, n=1):
@@ -182,6 +183,10 @@ class Reading:
         return self
 
 
+def stub_of(channel):
+    return _modules["shardline.v1.inference_pb2_grpc"].InferenceStub(channel)
+
+
 class Server:
     def __init__(self, model, *flags):
         self._log = tempfile.TemporaryFile()
@@ -198,7 +203,7 @@ class Server:
             raise AssertionError(f"no ready line but {line!r}; standard error:\n{self.log()}")
         self.address, self.metrics_address, self.model = match.groups()
         self.channel = self.connect()
-        self.inference = self.stub(self.channel)
+        self.inference = stub_of(self.channel)
         self.control = _modules["shardline.v1.control_pb2_grpc"].ControlStub(self.channel)
         self.health_stub = _modules["health_pb2_grpc"].HealthStub(self.channel)
         self.reflection = _modules["reflection_pb2_grpc"].ServerReflectionStub(self.channel)
@@ -207,10 +212,6 @@ class Server:
         """A channel with a connection of its own."""
         return grpc.insecure_channel(self.address, options=[
             ("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1), *options])
-
-    @staticmethod
-    def stub(channel):
-        return _modules["shardline.v1.inference_pb2_grpc"].InferenceStub(channel)
 
     def log(self):
         self._log.seek(0)

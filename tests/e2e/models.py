@@ -139,3 +139,35 @@ def write_tokenizer(folder, tokens, merges, adds_bos=False):
     (folder / "tokenizer_config.json").write_text(json.dumps({
         "bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False, "chat_template": CHAT_TEMPLATE,
         "tokenizer_class": "PreTrainedTokenizerFast"}))
+
+
+def that_says(text, folder, **config_changes):
+    """A model that says `text`, divided into tokens as logit_bias chooses: every part text[a:b] is a token, its layers
+    add nothing, a token that ends at b makes those that begin at b likely, and a bias of 100 for the tokens of one
+    division picks them. The prompt is <s>; behind the end comes </s>. Returns (a, b) -> token id."""
+    letters = byte_letters()
+    parts = {text[a:b]: (a, b) for a in range(len(text)) for b in range(a + 1, len(text) + 1)}
+    assert len(parts) == len(text) * (len(text) + 1) // 2, "each part of the text must occur once"
+    tokens = ["".join(letters[byte] for byte in part) for part in parts]
+    specials = len(tokens)
+    folder = copy_of("llama", folder, vocab_size=specials + len(SPECIALS), eos_token_id=specials + 1, **config_changes)
+    tensors = read_safetensors(folder / "model.safetensors")
+    width = tensors["model.embed_tokens.weight"][1][1]
+    assert len(text) < width
+
+    def rows(positions, scale):
+        """A row of `scale` at each position; None: a row of zeros."""
+        return b"".join(struct.pack(f"<{width}f", *(scale * (at == i) for i in range(width))) for at in positions)
+
+    shape = [specials + len(SPECIALS), width]
+    begins = [a for a, _ in parts.values()] + [None, len(text), None, None]
+    ends = [b for _, b in parts.values()] + [0, None, None, None]
+    for name, (dtype, old, data) in tensors.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[name] = (dtype, old, bytes(len(data)))
+    tensors["model.norm.weight"] = ("F32", [width], struct.pack(f"<{width}f", *[1] * width))
+    tensors["model.embed_tokens.weight"] = ("F32", shape, rows(ends, 1))
+    tensors["lm_head.weight"] = ("F32", shape, rows(begins, 20))  # the norm makes 160 of it
+    write_safetensors(folder / "model.safetensors", tensors)
+    write_tokenizer(folder, tokens, [])
+    return {part: i for i, part in enumerate(parts.values())}
