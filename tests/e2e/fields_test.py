@@ -420,6 +420,20 @@ class Fields(ServerTest):
                 error = self.refused(grpc.StatusCode.INVALID_ARGUMENT, lambda: call(UNKNOWN, timeout=30))
                 self.assertTrue(error.details().startswith("1023:"), error.details())
 
+    def test_bytes_that_are_no_request(self):
+        for method, _ in methods():
+            kind = self.server.channel.unary_stream if method.name in ("Generate", "Attach", "Drain") else \
+                self.server.channel.unary_unary
+            call = kind(f"/{method.containing_service.full_name}/{method.name}")
+            for data in (b"\xff", b"\x1a\x50cut", b"\x0a\x02\xc3\x28"):  # a string that is no UTF-8
+                if data[0] == 0x0a and (not method.input_type.fields or method.input_type.fields[0].name in
+                                        ("messages", "deadline_seconds")):
+                    continue
+                with self.subTest(method=method.name, data=data):
+                    error = self.refused(grpc.StatusCode.INVALID_ARGUMENT, lambda: call(data, timeout=30))
+                    self.assertTrue(error.details().startswith("request:"), error.details())
+                    self.assertEqual(details(error, rpc_pb.BadRequest).field_violations[0].field, "request")
+
     def test_unknown_fields_within_are_named_by_their_path(self):
         within = bytes([0x32, len(UNKNOWN)]) + UNKNOWN  # sampling { 1023 }
         call = self.server.channel.unary_stream("/shardline.v1.Inference/Generate")
