@@ -1,6 +1,6 @@
-// The one table of what a GenerateRequest may hold: validation checks requests against it,
-// GetServerInfo shows it, and the documentation is made from it. A field that is not in the table
-// does not exist.
+// The one table of what a GenerateRequest may hold: validation checks requests against it (other
+// requests too, where they have the same field), GetServerInfo shows it, and the documentation is
+// made from it. A field that is not in the table does not exist.
 #pragma once
 
 #include <cstdint>

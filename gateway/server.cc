@@ -6,6 +6,7 @@
 #include <prometheus/exposer.h>
 
 #include "gateway/metrics_text.h"
+#include "gateway/rpc/unreadable.h"
 #include "gateway/services.h"
 
 namespace shardline {
@@ -68,6 +69,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Gateway& gateway) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error
   builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxReceiveBytes));
   SetKeepalive(builder);
+  AnswerUnreadableRequests(builder);
   builder.RegisterService(listeners.inference.get());
   builder.RegisterService(listeners.control.get());
   listeners.grpc = builder.BuildAndStart();

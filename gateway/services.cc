@@ -5,6 +5,7 @@
 #include "gateway/rpc/drain_call.h"
 #include "gateway/rpc/status.h"
 #include "gateway/rpc/stream_call.h"
+#include "gateway/validation.h"
 #include "shardline/v1/control.grpc.pb.h"
 #include "shardline/v1/inference.grpc.pb.h"
 
@@ -24,7 +25,9 @@ ServerUnaryReactor* Answer(const Gateway& gateway, CallbackServerContext* contex
                            Response* response) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto answer = [&gateway, handler, request, response, reactor] {
-    reactor->Finish(ToGrpc(handler(gateway, *request, response)));
+    absl::Status status = CheckFields(static_cast<const google::protobuf::Message&>(*request));
+    if (status.ok()) status = handler(gateway, *request, response);
+    reactor->Finish(ToGrpc(status));
   };
   if (request->ByteSizeLong() <= TextPool::kInlineBytes) {
     answer();

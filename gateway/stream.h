@@ -1,9 +1,9 @@
 // One request's events on their way to its reader: a bounded ring. An event gets its number when it
 // enters; only the newest event, and only while nobody has been sent it, may still grow. The ring
 // never refuses an event: it says when it is full, and the router pauses the request at the worker.
-// What was sent stays for a while, as the bytes that it was sent in, so that a reader may join
-// again and see equal events. One reader at a time: who joins replaces the one before. Thread-safe;
-// its lock is a leaf (nothing is called while it is held).
+// What was sent stays for a while, so that a reader may join again and see equal events. One reader
+// at a time: who joins replaces the one before. Thread-safe; its lock is a leaf (nothing is called
+// while it is held).
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ namespace shardline {
 class EventStream {
  public:
   struct Limits {
-    size_t max_events = 256;  // that nobody has been sent
+    size_t max_events = 4096;  // that nobody has been sent
     size_t max_bytes = size_t{1} << 20;
     size_t max_event_bytes = size_t{32} << 10;  // an event of this size grows no more
     size_t max_sent_bytes = size_t{2} << 20;    // kept for a reader that joins again
@@ -64,18 +64,21 @@ class EventStream {
 
  private:
   bool Grow(v1::GenerateEvent& event);
-  void SendFront(v1::GenerateEvent* event);
+  void Freeze();
+  void MarkSent();
+  uint64_t FirstKept() const;
+  uint64_t FirstUnsent() const;
 
   const Limits limits_;
   mutable std::mutex mutex_;
-  struct Slot {
-    v1::GenerateEvent event;
-    size_t bytes;
-  };
-  std::deque<std::string> sent_;  // serialised, up to event last_seq_ - ring_.size()
-  size_t sent_bytes_ = 0;
-  std::deque<Slot> ring_;  // what nobody has been sent
-  size_t ring_bytes_ = 0;
+  // Every event as the bytes that it is sent in (as a message it takes several times as many), but
+  // for the newest while it may grow. The last `waiting_` of them nobody has been sent.
+  std::deque<std::string> kept_;
+  size_t waiting_ = 0;
+  size_t sent_bytes_ = 0, waiting_bytes_ = 0;  // waiting: with the newest
+  v1::GenerateEvent newest_;                   // number last_seq_, while `growing_`
+  bool growing_ = false;
+  size_t newest_bytes_ = 0;
   uint64_t last_seq_ = 0;
   uint64_t taken_ = 0;
   bool closed_ = false;

@@ -16,15 +16,23 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
+// Every digit of a whole number: Cat keeps six.
+std::string NumberText(double value) {
+  constexpr double kExact = 9007199254740992.0;  // 2^53
+  if (std::abs(value) <= kExact && value == std::trunc(value)) {
+    return Cat(static_cast<int64_t>(value));
+  }
+  return Cat(value);
+}
+
 std::string RangeText(const Parameter& parameter) {
   std::string text;
   if (parameter.min.has_value()) {
-    text = Cat(parameter.min_exclusive ? "more than " : "at least ", *parameter.min);
+    text = Cat(parameter.min_exclusive ? "more than " : "at least ", NumberText(*parameter.min));
   }
   if (parameter.max.has_value()) {
-    text += Cat(text.empty() ? "" : " and ", "at most ", *parameter.max);
+    text += Cat(text.empty() ? "" : " and ", "at most ", NumberText(*parameter.max));
   }
-  if (parameter.min == parameter.max) text = Cat(*parameter.min);
   return text;
 }
 
@@ -33,8 +41,8 @@ absl::Status CheckNumber(const Parameter& parameter, std::string_view path, doub
   const bool low = parameter.min.has_value() &&
                    (parameter.min_exclusive ? value <= *parameter.min : value < *parameter.min);
   if (low || (parameter.max.has_value() && value > *parameter.max)) {
-    return FieldError(path, value, " is out of range: it must be ", RangeText(parameter),
-                      parameter.min == parameter.max ? Cat(" (", parameter.note, ")") : "");
+    return FieldError(path, NumberText(value), " is out of range: it must be ",
+                      RangeText(parameter));
   }
   return absl::OkStatus();
 }
@@ -74,7 +82,7 @@ absl::Status CheckMap(const Parameter& parameter, std::string_view path, const M
   for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
     const Message& entry = reflection->GetRepeatedMessage(message, field, i);
     const auto* type = entry.GetDescriptor();
-    const double key = *NumberIn(entry, type->map_key());
+    const std::string key = NumberText(*NumberIn(entry, type->map_key()));
     SL_RETURN_IF_ERROR(
         CheckNumber(parameter, Cat(path, "[", key, "]"), *NumberIn(entry, type->map_value())));
   }
@@ -178,6 +186,10 @@ absl::StatusOr<uint32_t> ResolveLength(const v1::StoppingParams& stopping, uint3
 }
 
 }  // namespace
+
+absl::Status CheckFields(const google::protobuf::Message& request) {
+  return CheckMessage(request, "", "");
+}
 
 absl::Status CheckFields(const v1::GenerateRequest& request) {
   SL_RETURN_IF_ERROR(CheckMessage(request, "", ""));

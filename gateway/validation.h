@@ -13,8 +13,11 @@
 
 namespace shardline {
 
-// Checks every field that is set against the capability table: served, range, finite, counts and
-// sizes, and that no field is unknown. Errors: FieldError with the field's path.
+// Checks every field that is set, of any request, against the capability table's row of the same
+// path, if there is one: served, range, finite, counts and sizes; and that no field is unknown.
+// Errors: FieldError with the field's path.
+absl::Status CheckFields(const google::protobuf::Message& request);
+// The same, and what a GenerateRequest's fields must be to each other.
 absl::Status CheckFields(const v1::GenerateRequest& request);
 
 // What Resolve needs to know of the model that will answer.

@@ -1,11 +1,11 @@
 #include "gateway/rpc/drain_call.h"
 
-#include <cmath>
 #include <memory>
 #include <mutex>
 
 #include "gateway/field_error.h"
 #include "gateway/rpc/status.h"
+#include "gateway/validation.h"
 #include "shared/base/clock.h"
 
 namespace shardline {
@@ -15,6 +15,7 @@ constexpr double kMaxSeconds = 1e6;
 
 absl::StatusOr<Clock::time_point> DeadlineOf(const Settings& settings,
                                              const v1::DrainRequest& request) {
+  SL_RETURN_IF_ERROR(CheckFields(request));
   const double seconds =
       request.has_deadline_seconds() ? request.deadline_seconds() : settings.drain_seconds;
   if (!(seconds >= 0 && seconds <= kMaxSeconds)) {

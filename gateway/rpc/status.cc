@@ -3,19 +3,34 @@
 #include <cmath>
 
 #include "gateway/field_error.h"
+#include "gateway/text/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
 namespace shardline {
 
+namespace {
+
+// Messages quote what a request holds: names, parts of templates. On the wire they are one line of
+// well-formed text all the same, which protobuf's strings must be.
+std::string OneLine(const std::string& message) {
+  std::string line = ReplaceIllFormed(message);
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  }
+  return line;
+}
+
+}  // namespace
+
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const std::string message = Message(status);
+  const std::string message = OneLine(Message(status));
   google::rpc::Status details;
   if (const auto field = FieldOf(status); field.has_value()) {
     google::rpc::BadRequest bad_request;
     auto* violation = bad_request.add_field_violations();
-    violation->set_field(*field);
+    violation->set_field(OneLine(*field));
     violation->set_description(message);
     details.add_details()->PackFrom(bad_request);
   }

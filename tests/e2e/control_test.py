@@ -1,11 +1,9 @@
 """What operators ask: health, reflection, models, load, metrics; Abort."""
 
-import threading
-
 import grpc
 
 import models
-from harness import ServerTest, control_pb, gather, health_pb, pb, reflection_pb, request, run, until
+from harness import Reading, ServerTest, control_pb, gather, health_pb, pb, reflection_pb, request, run, until
 
 SERVING = health_pb.HealthCheckResponse.SERVING
 ENDLESS = pb.StoppingParams(ignore_eos=True)
@@ -53,52 +51,30 @@ class Control(ServerTest):
         self.refused(grpc.StatusCode.NOT_FOUND,
                      lambda: self.server.control.GetModel(control_pb.GetModelRequest(model="x"), timeout=30))
 
-    def load(self):
-        return self.server.control.GetLoad(control_pb.GetLoadRequest(), timeout=30)
-
     def test_load_and_abort_by_name(self):
         call = self.server.stream(request([1, 2], request_id="long", stopping=ENDLESS))
         events = [next(call), next(call)]
-        load = until(lambda: self.load() if self.load().groups[0].kv_blocks_used else None)
+        load = until(lambda: self.server.load() if self.server.load().groups[0].kv_blocks_used else None)
         self.assertEqual((load.running_requests, load.queued_requests), (1, 0))
         self.assertEqual(load.groups[0].running_sequences, 1)
         self.assertTrue(load.groups[0].ready)
         self.assertGreaterEqual(load.groups[0].worker_epoch, 1)
         self.refused(grpc.StatusCode.ALREADY_EXISTS, lambda: self.server.stream(request([1], request_id="long")))
-        abort = self.server.control.Abort(control_pb.AbortRequest(request_id="long"), timeout=30)
-        self.assertEqual(abort.aborted, 1)
+        self.assertEqual(self.server.abort(request_id="long"), 1)
         answer = gather(events + list(call))
         self.assertEqual(answer.finished.reason, pb.FINISH_REASON_ABORTED)
         self.server.settle()
-        load = self.load()
+        load = self.server.load()
         self.assertEqual((load.running_requests, load.groups[0].kv_blocks_used), (0, 0))
         # The name is free again.
         self.assertIsNone(self.server.generate([1], max_new=1, request_id="long").error)
 
     def test_abort_all(self):
-        calls = [self.server.stream(request([i], stopping=ENDLESS)) for i in range(6)]
-        answers = [None] * len(calls)
-        threads = [threading.Thread(target=lambda i=i: answers.__setitem__(i, gather(calls[i]))) for i in range(6)]
-        for thread in threads:
-            thread.start()
-        until(lambda: self.load().running_requests + self.load().queued_requests == 6)
-        self.assertEqual(self.server.control.Abort(control_pb.AbortRequest(all=True), timeout=30).aborted, 6)
-        for thread in threads:
-            thread.join(30)
-        self.assertEqual({answer.finished.reason for answer in answers}, {pb.FINISH_REASON_ABORTED})
-
-    def test_abort_of_nobody(self):
-        self.assertEqual(self.server.control.Abort(control_pb.AbortRequest(request_id="no"), timeout=30).aborted, 0)
-        self.refused(grpc.StatusCode.INVALID_ARGUMENT,
-                     lambda: self.server.control.Abort(control_pb.AbortRequest(), timeout=30))
-
-    def test_unserved_calls_say_so(self):
-        for call in (lambda: self.server.inference.Attach(pb.AttachRequest(request_id="x"), timeout=30),
-                     lambda: self.server.control.Drain(control_pb.DrainRequest(), timeout=30)):
-            self.assertIn("not served", self.refused(grpc.StatusCode.UNIMPLEMENTED, call).details())
-        for call in (lambda: self.server.inference.Embed(pb.EmbedRequest(token_ids=pb.TokenIds(ids=[1])), timeout=30),
-                     lambda: self.server.inference.Classify(pb.ClassifyRequest(text="x"), timeout=30)):
-            self.assertIn("decoder", self.refused(grpc.StatusCode.INVALID_ARGUMENT, call).details())
+        readings = [Reading(self.server.stream(request([i], stopping=ENDLESS))) for i in range(6)]
+        until(lambda: self.server.load().running_requests + self.server.load().queued_requests == 6)
+        self.assertEqual(self.server.abort(all=True), 6)
+        reasons = {gather(reading.join().events).finished.reason for reading in readings}
+        self.assertEqual(reasons, {pb.FINISH_REASON_ABORTED})
 
     def test_metrics_count(self):
         before = self.server.settle()

@@ -29,6 +29,7 @@ rpc_pb = _modules["status_details_pb2"]
 
 START_SECONDS = 60
 CALL_SECONDS = 60
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))  # a client that buffers little
 
 
 def until(condition, seconds=20, what="the condition"):
@@ -57,15 +58,15 @@ def request(ids=None, *, max_new=None, top=None, **fields):
 
 
 @dataclasses.dataclass
-class Answer:
-    """One stream, read to its end."""
-    accepted: object
-    prompt: list      # TokenInfo
-    tokens: list      # TokenInfo
-    text: str
-    finished: object  # or None
-    error: object     # or None
-    pieces: list      # text of each tokens event
+class Output:
+    """One output of a request."""
+    tokens: list = dataclasses.field(default_factory=list)  # TokenInfo
+    pieces: list = dataclasses.field(default_factory=list)  # text of each tokens event
+    finished: object = None
+
+    @property
+    def text(self):
+        return "".join(self.pieces)
 
     @property
     def ids(self):
@@ -77,37 +78,113 @@ class Answer:
         return [(t.id, t.logprob, t.rank, [(c.id, c.logprob) for c in t.top]) for t in self.tokens]
 
 
-def gather(events):
-    """Checks the grammar of a stream's events and puts the answer together."""
+@dataclasses.dataclass
+class Answer:
+    """One stream, read to its end."""
+    accepted: object
+    prompt: list   # TokenInfo
+    outputs: list  # Output
+    error: object  # or None
+    last: object   # the `finished` with usage and timing, or None
+
+    # Of a request with one output:
+    tokens = property(lambda self: self.outputs[0].tokens)
+    text = property(lambda self: self.outputs[0].text)
+    finished = property(lambda self: self.outputs[0].finished)
+    ids = property(lambda self: self.outputs[0].ids)
+    bits = property(lambda self: self.outputs[0].bits)
+    pieces = property(lambda self: self.outputs[0].pieces)
+
+
+def gather(events, n=1):
+    """Checks the grammar of the events of a stream of `n` outputs and puts the answer together."""
     events = list(events)
     kinds = [event.WhichOneof("event") for event in events]
     assert [event.event_seq for event in events] == list(range(1, len(events) + 1)), "event_seq has gaps"
     assert kinds and kinds[0] == "accepted", f"starts with {kinds[:1]}"
     assert kinds.count("accepted") == 1
-    assert kinds[-1] in ("finished", "error") and kinds.count("finished") + kinds.count("error") == 1, \
-        f"ends with {kinds[-3:]}"
-    assert "prompt" not in kinds[kinds.index("tokens"):] if "tokens" in kinds else True, "prompt after tokens"
-    answer = Answer(events[0].accepted, [], [], "", None, None, [])
+    assert kinds[-1] in ("finished", "error"), f"ends with {kinds[-3:]}"
+    if kinds[-1] == "error":
+        assert kinds.count("error") == 1 and kinds.count("finished") < n
+    else:
+        assert kinds.count("error") == 0 and kinds.count("finished") == n, f"{kinds.count('finished')} of {n} finished"
+    prompts_end = len(kinds) - kinds[::-1].index("prompt") if "prompt" in kinds else 1
+    assert kinds[1:prompts_end] == ["prompt"] * (prompts_end - 1), "prompt behind other events"
+    answer = Answer(events[0].accepted, [], [Output() for _ in range(n)], None, None)
     for event, kind in zip(events, kinds):
         if kind == "prompt":
             assert event.prompt.first_position == len(answer.prompt)
+            assert event.ByteSize() < 1 << 20
             answer.prompt.extend(event.prompt.tokens)
         elif kind == "tokens":
-            assert event.tokens.output_index == 0
+            output = answer.outputs[event.tokens.output_index]
+            assert output.finished is None, "tokens behind finished"
             assert event.tokens.tokens or event.tokens.text, "an event of nothing"
-            answer.tokens.extend(event.tokens.tokens)
-            answer.pieces.append(event.tokens.text)
+            output.tokens.extend(event.tokens.tokens)
+            output.pieces.append(event.tokens.text)
         elif kind == "finished":
-            answer.finished = event.finished
-            assert event.finished.HasField("usage") and event.finished.HasField("timing")
-            assert event.finished.usage.prompt_tokens == answer.accepted.prompt_tokens
-            assert event.finished.usage.output_tokens == len(answer.tokens)
-            assert event.finished.timing.queue_seconds >= 0
+            output = answer.outputs[event.finished.output_index]
+            assert output.finished is None, "finished twice"
+            output.finished = event.finished
         elif kind == "error":
             answer.error = event.error
             assert answer.error.message and "\n" not in answer.error.message
-    answer.text = "".join(answer.pieces)
+    if answer.error is None:
+        answer.last = events[-1].finished
+    check_last(answer)
     return answer
+
+
+def check_last(answer):
+    """Usage and timing stand on the last `finished` (usage on `error` too) and sum up."""
+    for output in answer.outputs:
+        if output.finished is not None:
+            last = output.finished is answer.last
+            assert output.finished.HasField("usage") == output.finished.HasField("timing") == last
+    usage = answer.error.usage if answer.last is None else answer.last.usage
+    assert usage.prompt_tokens == answer.accepted.prompt_tokens
+    assert usage.output_tokens == sum(len(output.tokens) for output in answer.outputs)
+    if answer.last is not None:
+        assert answer.last.timing.queue_seconds >= 0
+
+
+class Reading:
+    """A call read by a thread of its own, to its end or until `stop_after` events are there."""
+
+    def __init__(self, call, stop_after=None):
+        self.call, self.events, self.error = call, [], None
+        self._stop_after = stop_after
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self):
+        try:
+            for event in self.call:
+                self.events.append(event)
+                if len(self.events) == self._stop_after:
+                    return
+        except grpc.RpcError as error:
+            self.error = error
+
+    @property
+    def code(self):
+        """How the call ended."""
+        return grpc.StatusCode.OK if self.error is None else self.error.code()
+
+    def join(self, seconds=CALL_SECONDS):
+        """Waits for the end; itself."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), f"a call did not end in {seconds} s"
+        return self
+
+    def wait_for(self, count):
+        until(lambda: len(self.events) >= count or not self._thread.is_alive(), what=f"{count} events")
+        assert len(self.events) >= count, f"{len(self.events)} events of {count}: {self.error}"
+        return self
+
+
+def stub_of(channel):
+    return _modules["shardline.v1.inference_pb2_grpc"].InferenceStub(channel)
 
 
 class Server:
@@ -125,12 +202,16 @@ class Server:
             self.process.kill()
             raise AssertionError(f"no ready line but {line!r}; standard error:\n{self.log()}")
         self.address, self.metrics_address, self.model = match.groups()
-        self.channel = grpc.insecure_channel(
-            self.address, options=[("grpc.max_receive_message_length", 64 << 20)])
-        self.inference = _modules["shardline.v1.inference_pb2_grpc"].InferenceStub(self.channel)
+        self.channel = self.connect()
+        self.inference = stub_of(self.channel)
         self.control = _modules["shardline.v1.control_pb2_grpc"].ControlStub(self.channel)
         self.health_stub = _modules["health_pb2_grpc"].HealthStub(self.channel)
         self.reflection = _modules["reflection_pb2_grpc"].ServerReflectionStub(self.channel)
+
+    def connect(self, *options):
+        """A channel with a connection of its own."""
+        return grpc.insecure_channel(self.address, options=[
+            ("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1), *options])
 
     def log(self):
         self._log.seek(0)
@@ -140,23 +221,37 @@ class Server:
         return self.inference.Generate(made, timeout=CALL_SECONDS)
 
     def generate(self, *arguments, **fields):
-        return gather(self.stream(request(*arguments, **fields)))
+        return gather(self.stream(request(*arguments, **fields)), n=fields.get("n", 1))
+
+    def attach(self, request_id, from_seq=1):
+        return self.inference.Attach(pb.AttachRequest(request_id=request_id, from_seq=from_seq), timeout=CALL_SECONDS)
+
+    def abort(self, **target):
+        return self.control.Abort(control_pb.AbortRequest(**target), timeout=30).aborted
+
+    def load(self):
+        return self.control.GetLoad(control_pb.GetLoadRequest(), timeout=30)
 
     def generate_all(self, requests):
         """Answers of requests that run at the same time."""
-        calls = [self.stream(made) for made in requests]
-        answers = [None] * len(calls)
-
-        def read(i):
-            answers[i] = gather(calls[i])
-
-        threads = [threading.Thread(target=read, args=(i,)) for i in range(len(calls))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(CALL_SECONDS + 10)
-        assert all(answers), "a stream was not read to its end"
+        readings = [Reading(self.stream(made)) for made in requests]
+        answers = []
+        for made, reading in zip(requests, readings):
+            if reading.join(CALL_SECONDS + 10).error is not None:
+                raise reading.error
+            answers.append(gather(reading.events, n=made.n or 1))
         return answers
+
+    def wait_until_paused(self):
+        """Waits until no tokens are made any more although requests run."""
+        def stands():
+            before = self.metrics()
+            time.sleep(0.3)
+            now = self.metrics()
+            return before["shardline_output_tokens_total"] == now["shardline_output_tokens_total"] > 0
+
+        until(stands, what="a paused request")
+        assert self.load().running_requests > 0
 
     def health(self, service=""):
         return self.health_stub.Check(health_pb.HealthCheckRequest(service=service), timeout=10).status

@@ -95,8 +95,9 @@ def byte_letters():
     return letters
 
 
-def with_tokenizer(folder, **config_changes):
-    """A golden checkpoint with a byte-level tokenizer of every byte, four merges, specials and a chat template."""
+def with_tokenizer(folder, adds_bos=False, **config_changes):
+    """A golden checkpoint with a byte-level tokenizer of every byte, four merges, specials and a chat template.
+    `adds_bos`: its own rule puts <s> before a text."""
     vocabulary = 256 + len(MERGES) + len(SPECIALS)
     folder = copy_of("llama", folder, vocab_size=vocabulary, **config_changes)
     tensors = read_safetensors(folder / "model.safetensors")
@@ -112,20 +113,61 @@ def with_tokenizer(folder, **config_changes):
     write_safetensors(folder / "model.safetensors", tensors)
 
     letters = byte_letters()
-    tokens = [letters[byte] for byte in range(256)] + [merge.replace(" ", "") for merge in MERGES]
+    write_tokenizer(folder, [letters[byte] for byte in range(256)] + [merge.replace(" ", "") for merge in MERGES],
+                    MERGES, adds_bos)
+    return folder
+
+
+def write_tokenizer(folder, tokens, merges, adds_bos=False):
+    """A byte-level tokenizer of `tokens` (in its letters) and, behind them, SPECIALS."""
     specials = [{"id": len(tokens) + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
                  "normalized": False, "special": True} for i, text in enumerate(SPECIALS)]
     tokenizer = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": specials, "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "post_processor": None,
+        "post_processor": None if not adds_bos else {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [len(tokens)], "tokens": ["<s>"]}}},
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                   "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-                  "vocab": {token: i for i, token in enumerate(tokens)}, "merges": MERGES},
+                  "vocab": {token: i for i, token in enumerate(tokens)}, "merges": merges},
     }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     (folder / "tokenizer_config.json").write_text(json.dumps({
         "bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False, "chat_template": CHAT_TEMPLATE,
         "tokenizer_class": "PreTrainedTokenizerFast"}))
-    return folder
+
+
+def that_says(text, folder, **config_changes):
+    """A model that says `text`, divided into tokens as logit_bias chooses: every part text[a:b] is a token, its layers
+    add nothing, a token that ends at b makes those that begin at b likely, and a bias of 100 for the tokens of one
+    division picks them. The prompt is <s>; behind the end comes </s>. Returns (a, b) -> token id."""
+    letters = byte_letters()
+    parts = {text[a:b]: (a, b) for a in range(len(text)) for b in range(a + 1, len(text) + 1)}
+    assert len(parts) == len(text) * (len(text) + 1) // 2, "each part of the text must occur once"
+    tokens = ["".join(letters[byte] for byte in part) for part in parts]
+    specials = len(tokens)
+    folder = copy_of("llama", folder, vocab_size=specials + len(SPECIALS), eos_token_id=specials + 1, **config_changes)
+    tensors = read_safetensors(folder / "model.safetensors")
+    width = tensors["model.embed_tokens.weight"][1][1]
+    assert len(text) < width
+
+    def rows(positions, scale):
+        """A row of `scale` at each position; None: a row of zeros."""
+        return b"".join(struct.pack(f"<{width}f", *(scale * (at == i) for i in range(width))) for at in positions)
+
+    shape = [specials + len(SPECIALS), width]
+    begins = [a for a, _ in parts.values()] + [None, len(text), None, None]
+    ends = [b for _, b in parts.values()] + [0, None, None, None]
+    for name, (dtype, old, data) in tensors.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[name] = (dtype, old, bytes(len(data)))
+    tensors["model.norm.weight"] = ("F32", [width], struct.pack(f"<{width}f", *[1] * width))
+    tensors["model.embed_tokens.weight"] = ("F32", shape, rows(ends, 1))
+    tensors["lm_head.weight"] = ("F32", shape, rows(begins, 20))  # the norm makes 160 of it
+    write_safetensors(folder / "model.safetensors", tensors)
+    write_tokenizer(folder, tokens, [])
+    return {part: i for i, part in enumerate(parts.values())}

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "tests/gateway/fake_tokenizer.h"
 
 namespace shardline {
@@ -103,6 +105,56 @@ TEST(OutputText, StopStringsWaitForMinNewTokens) {
   EXPECT_EQ(said.text, "abab");  // the one begun within the first three tokens does not count
   EXPECT_EQ(said.stop_string, 0u);
   EXPECT_EQ(said.tokens, 6u);
+}
+
+// Token i is the i-th piece of a text.
+class PiecesTokenizer : public FakeTokenizer {
+ public:
+  explicit PiecesTokenizer(std::vector<std::string> pieces) : pieces_(std::move(pieces)) {}
+  std::string_view Raw(uint32_t id) const override { return pieces_[id]; }
+  bool IsSpecial(uint32_t) const override { return false; }
+
+ private:
+  const std::vector<std::string> pieces_;
+};
+
+// Half characters, overlapping stop strings, several that end together: however the text is divided
+// into tokens, what comes out is the same.
+TEST(OutputText, StopStringsInEveryDivisionIntoTokens) {
+  const std::string text = "a\xC3\xA9xx\xE2\x98\x83yx\xC3!";  // a é x x ☃ y x and a broken half
+  const std::string shown = "a\xC3\xA9xx\xE2\x98\x83yx\xEF\xBF\xBD!";
+  struct Case {
+    std::vector<std::string> stops;
+    std::string before, stop;  // empty stop: none matches
+  };
+  const std::vector<Case> cases = {
+      {{"\xE2\x98\x83"}, "a\xC3\xA9xx", "\xE2\x98\x83"},
+      {{"x\xE2\x98\x83", "\xE2\x98\x83", "xx\xE2\x98\x83y"}, "a\xC3\xA9x", "x\xE2\x98\x83"},
+      {{"xx\xE2\x98\x83z", "\xE2\x98\x83y"}, "a\xC3\xA9xx", "\xE2\x98\x83y"},
+      {{"\xC3\xA9x", "\xC3\xA9"}, "a", "\xC3\xA9"},
+      {{"\xEF\xBF\xBD!", "zz"}, "a\xC3\xA9xx\xE2\x98\x83yx", "\xEF\xBF\xBD!"},
+      {{"a\xC3\xA9xx\xE2\x98\x83z", "yy"}, shown, ""},
+  };
+  for (uint32_t cuts = 0; cuts < 1u << (text.size() - 1); ++cuts) {
+    std::vector<std::string> pieces(1);
+    for (size_t i = 0; i < text.size(); ++i) {
+      pieces.back().push_back(text[i]);
+      if (i + 1 < text.size() && (cuts >> i & 1) != 0) pieces.emplace_back();
+    }
+    const PiecesTokenizer tokenizer(pieces);
+    std::vector<uint32_t> ids(pieces.size());
+    std::iota(ids.begin(), ids.end(), 0u);
+    for (const Case& c : cases) {
+      for (const bool include : {false, true}) {
+        const Said said = Say(tokenizer, {.stop_strings = c.stops, .include_stop = include}, ids);
+        ASSERT_EQ(said.text, include ? c.before + c.stop : c.before) << cuts;
+        ASSERT_EQ(said.stop_string.has_value(), !c.stop.empty()) << cuts;
+        if (said.stop_string.has_value()) {
+          ASSERT_EQ(c.stops[*said.stop_string], c.stop);
+        }
+      }
+    }
+  }
 }
 
 TEST(OutputText, NoTokenizerNoText) {

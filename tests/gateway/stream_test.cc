@@ -181,6 +181,32 @@ TEST(EventStream, KeepsWhatWasSentWithinItsBytes) {
   EXPECT_EQ(kept.size(), 41u);
 }
 
+// Several outputs take turns, so that no event grows: they may all run on for a while unread.
+TEST(EventStream, ManyOutputsDoNotFillItAtOnce) {
+  EventStream stream;
+  for (uint32_t i = 0; i < 1000; ++i) stream.Push(Token(i, "x", i % 8));
+  EXPECT_FALSE(stream.full());
+  const size_t bytes = stream.bytes();
+  EXPECT_GT(bytes, 1000u * 48);  // what an event takes besides its bytes counts
+  const auto all = TakeAll(stream, stream.Join(1, nullptr)->reader);
+  EXPECT_EQ(all.size(), 1000u);
+  EXPECT_EQ(stream.bytes(), bytes);  // sent or not, an event takes the same
+}
+
+TEST(EventStream, WhatWaitsAtTheEndStaysReadable) {
+  EventStream stream;
+  stream.Push(Token(1, "a"));
+  stream.Push(Token(2, "b", 1));
+  stream.Push(Token(3, "c", 1));
+  stream.Close();
+  const auto all = TakeAll(stream, stream.Join(1, nullptr)->reader);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(TakeAll(stream, stream.Join(1, nullptr)->reader), all);
+  v1::GenerateEvent last;
+  ASSERT_TRUE(last.ParseFromString(all[1]));
+  EXPECT_EQ(last.tokens().text(), "bc");
+}
+
 // A writer and a reader at their own speeds: the text, the ids and the numbers arrive whole.
 TEST(EventStream, ReaderSeesEverythingOnce) {
   EventStream stream({.max_events = 64, .max_bytes = 1 << 20, .max_event_bytes = 128});

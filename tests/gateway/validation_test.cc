@@ -72,8 +72,9 @@ std::vector<Case> Cases() {
       {"cache_salt: 'x'", "cache_salt"},
       {"detach_seconds: 0", ""},
       {"detach_seconds: 0.5", ""},
+      {"detach_seconds: 86400", ""},
       {"detach_seconds: 86401", "detach_seconds"},
-      {"detach_seconds: -1", "detach_seconds"},
+      {"detach_seconds: -0.5", "detach_seconds"},
       {"detach_seconds: nan", "detach_seconds"},
       {"priority: -5", ""},
       {"echo: true add_special_tokens: false parse_special_tokens: false include_special_text: "
@@ -93,6 +94,7 @@ std::vector<Case> Cases() {
       {"sampling { logit_bias { key: 7 value: 100 } }", ""},
       {"sampling { logit_bias { key: 7 value: 100.5 } }", "sampling.logit_bias[7]"},
       {"sampling { logit_bias { key: 7 value: nan } }", "sampling.logit_bias[7]"},
+      {"sampling { logit_bias { key: 4294967295 value: 101 } }", "sampling.logit_bias[4294967295]"},
       {"sampling { seed: 18446744073709551615 }", ""},
       {"sampling { top_k: 2147483647 }", ""},
       {"sampling { top_k: 2147483648 }", "sampling.top_k"},
@@ -145,6 +147,22 @@ TEST(Validation, AFieldOfALaterContractIsRefused) {
   auto* sampling = request.mutable_sampling();
   sampling->GetReflection()->MutableUnknownFields(sampling)->AddVarint(77, 1);
   EXPECT_EQ(FieldOf(CheckFields(request)), "sampling.77");
+}
+
+TEST(Validation, NumbersAreToldInFull) {
+  const std::string message = Message(CheckFields(Parse("sampling { top_k: 2147483648 }")));
+  EXPECT_NE(message.find("2147483648 is out of range"), std::string::npos) << message;
+  EXPECT_NE(message.find("at most 2147483647"), std::string::npos) << message;
+}
+
+TEST(Validation, OtherRequestsKeepTheSameRules) {
+  v1::TokenizeRequest tokenize;
+  tokenize.mutable_chat()->add_messages()->set_role(std::string(257, 'x'));
+  EXPECT_EQ(FieldOf(CheckFields(tokenize)), "chat.messages[0].role");
+  v1::AttachRequest attach;
+  EXPECT_TRUE(CheckFields(attach).ok());
+  attach.GetReflection()->MutableUnknownFields(&attach)->AddVarint(9, 1);
+  EXPECT_EQ(FieldOf(CheckFields(attach)), "9");
 }
 
 TEST(Validation, AMissingPromptIsNamed) {

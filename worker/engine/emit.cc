@@ -76,10 +76,22 @@ absl::Status Engine::FinishIfEnded(Sequence& sequence) {
     }
     if (is_in(sequence.stop_token_ids, last)) return Finish(sequence, FlatFinish::kStopToken, last);
   }
-  const bool complete = sequence.wants_tokens()
-                            ? sequence.emitted() >= sequence.header.max_new_tokens
-                            : sequence.prompt_sent < 0 || sequence.remaining() == 0;
-  return complete ? Finish(sequence, FlatFinish::kLength, 0) : absl::OkStatus();
+  if (!sequence.wants_tokens()) return FinishPromptAlone(sequence);
+  return sequence.emitted() >= sequence.header.max_new_tokens
+             ? Finish(sequence, FlatFinish::kLength, 0)
+             : absl::OkStatus();
+}
+
+// No tokens are wanted: the outputs of the request end when the prompt's records, which come with
+// one of them, have been told.
+absl::Status Engine::FinishPromptAlone(const Sequence& sequence) {
+  const std::vector<Sequence*> outputs = scheduler_.Outputs(sequence.header.key);
+  const bool awaited = std::any_of(outputs.begin(), outputs.end(), [](const Sequence* output) {
+    return output->prompt_sent >= 0 && output->remaining() > 0;
+  });
+  if (awaited) return absl::OkStatus();
+  for (Sequence* output : outputs) SL_RETURN_IF_ERROR(Finish(*output, FlatFinish::kLength, 0));
+  return absl::OkStatus();
 }
 
 absl::Status Engine::Finish(Sequence& sequence, FlatFinish reason, uint32_t stop_token_id) {

@@ -71,6 +71,7 @@ class Engine {
                        Prompt& prompt) const;
   absl::Status EmitToken(Sequence& sequence, const Sample& sample);
   absl::Status FinishIfEnded(Sequence& sequence);
+  absl::Status FinishPromptAlone(const Sequence& sequence);
   absl::Status Finish(Sequence& sequence, FlatFinish reason, uint32_t stop_token_id);
   absl::Status Fail(Sequence& sequence, FlatError code, std::string_view message);
   absl::Status Report();
