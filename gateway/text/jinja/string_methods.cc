@@ -98,6 +98,7 @@ Value Affix(const Call& call, bool at_end) {
                 TypeName(affix));
     }
     if (!window.valid) return false;
+    StepBytes(affix.text().size());
     return at_end ? text.ends_with(affix.text()) : text.starts_with(affix.text());
   };
   if (call[0].is(Kind::kTuple)) {
@@ -189,6 +190,7 @@ Value RemoveAffix(const Call& call, bool suffix) {
 template <typename Map>
 Value MapCharacters(const Value& value, Map map) {
   const StringObject& string = value.string();
+  Step(string.text.size() / 2);  // each is looked up
   TextBuilder builder;
   bool after_cased = false;
   size_t mark = 0;
@@ -200,7 +202,6 @@ Value MapCharacters(const Value& value, Map map) {
     builder.AppendInput(map(c, begin, after_cased), marked);
     after_cased = IsCased(c);
   }
-  Step(string.text.size() / 8);
   return builder.Build(string.markup);
 }
 
@@ -229,6 +230,7 @@ Value Casefold(Call& call) {
 Value ExpandTabs(Call& call) {
   const int64_t size = IntArgument(call, 0, 8);
   const StringObject& string = call.self.string();
+  Step(string.text.size() / 8);
   TextBuilder builder;
   int64_t column = 0;
   for (size_t offset = 0; offset < string.text.size();) {
@@ -282,6 +284,7 @@ Value FormatMap(Call& call) {
 
 template <bool (*Is)(char32_t)>
 bool All(std::string_view text) {
+  Step(text.size() / 8);
   for (size_t offset = 0; offset < text.size();) {
     if (!Is(NextCodePoint(text, &offset))) return false;
   }
@@ -291,6 +294,7 @@ bool All(std::string_view text) {
 bool IsAlnum(char32_t c) { return IsAlpha(c) || IsDecimal(c) || IsDigit(c) || IsNumeric(c); }
 
 bool IsTitleText(std::string_view text) {
+  Step(text.size() / 8);
   bool cased = false, after_cased = false;
   for (size_t offset = 0; offset < text.size();) {
     const char32_t c = NextCodePoint(text, &offset);

@@ -29,6 +29,7 @@ Value MapCase(const StringObject& string, Mapping mapping) {
 }  // namespace
 
 bool IsLowerText(std::string_view text) {
+  Step(text.size() / 8);
   bool cased = false;
   for (size_t offset = 0; offset < text.size();) {
     const char32_t c = NextCodePoint(text, &offset);
@@ -39,6 +40,7 @@ bool IsLowerText(std::string_view text) {
 }
 
 bool IsUpperText(std::string_view text) {
+  Step(text.size() / 8);
   bool cased = false;
   for (size_t offset = 0; offset < text.size();) {
     const char32_t c = NextCodePoint(text, &offset);
