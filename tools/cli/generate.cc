@@ -1,7 +1,6 @@
 // shardline generate: one request, its answer streamed to standard output, a closing line on
 // standard error. Ctrl-C ends the request, not only this program. --attach reads the stream of a
 // request that was sent before.
-
 #include <ostream>
 
 #include "shardline/v1/inference.grpc.pb.h"

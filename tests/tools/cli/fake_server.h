@@ -136,8 +136,10 @@ inline v1::GenerateEvent FinishEvent(v1::FinishReason reason, uint32_t tokens) {
 class Screen : public std::stringbuf {
  public:
   int sync() override {
-    if (interrupts) kill(getpid(), SIGINT);
-    interrupts = false;
+    if (interrupts && !str().empty()) {
+      interrupts = false;
+      kill(getpid(), SIGINT);
+    }
     return 0;
   }
   bool interrupts = false;
