@@ -56,6 +56,14 @@ def code_point_lines():
             yield "".join(f"a{c}1 {c}{c}" for c in block)
 
 
+def cluster_lines():
+    """Every code point beside characters that a charsmap replaces, in grapheme clusters of a few bytes."""
+    for first in range(1, 0x110000, 64):
+        block = [chr(c) for c in range(first, first + 64) if not 0xD800 <= c < 0xE000 and c < 0x110000]
+        if block:
+            yield "".join(f"ª{c}x Ⅰ{c}y {c}ªz \u200d{c}½ ©\u200d{c}ª|" for c in block)
+
+
 def random_lines(count):
     random.seed(2)
     alphabet = ("aeiouthnsrTHE'sdmlv0123456789      \n\n\t\r.,!?-_/\\\"'()[]<>|=+*&^%$#@~`éßñüÀÉ漢字かな한국어АБвгд"
@@ -75,7 +83,7 @@ class Shardline:
         return [json.loads(line)["ids"] for line in run.stdout.splitlines()]
 
 
-def byte_level_models(text):
+def byte_level_models(text, wanted):
     """(name, tokenizer, tokenizer.ggml.pre or None); one vocabulary a pre-tokenizer."""
     published = {
         "falcon.json": pre.Sequence([pre.Punctuation("contiguous"), pre.ByteLevel(add_prefix_space=False), pre.Digits(False),
@@ -87,6 +95,8 @@ def byte_level_models(text):
     }
     cases = [(name, parts, name) for name, parts in fixtures.GGUF_PRE.items()] + [(n, p, None) for n, p in published.items()]
     for name, parts, ggml in cases:
+        if not wanted(f"bpe {name}"):
+            continue
         t = Tokenizer(models.BPE())
         t.pre_tokenizer = parts
         t.decoder = decoders.ByteLevel()
@@ -232,7 +242,7 @@ def rwkv_vocabulary(text):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shardline", required=True)
-    parser.add_argument("--only", nargs="*", help="names that start like this")
+    parser.add_argument("--only", nargs="*", help="groups (bpe, spm, unigram, rwkv) or vocabularies ('bpe qwen2')")
     parser.add_argument("--keep", help="write the vocabularies here")
     parser.add_argument("--megabytes", type=int, default=8)
     options = parser.parse_args()
@@ -243,13 +253,13 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
 
     def wanted(name):
-        return not options.only or any(name.startswith(x) for x in options.only)
+        return not options.only or any(name.startswith(x) or x.startswith(name) for x in options.only)
 
     def reference(t):
         return lambda line: t.encode(line, add_special_tokens=False).ids
 
     if wanted("bpe"):
-        for name, t, ggml in byte_level_models(text):
+        for name, t, ggml in byte_level_models(text, wanted):
             path = folder / (f"bpe_{name}.gguf" if ggml else f"bpe_{name}")
             write_byte_level(path, t, ggml)
             compare.run(f"bpe {name}", path, reference(ignoring_merges(t) if ggml in ("llama-bpe", "tekken") else t))
@@ -259,6 +269,7 @@ def main():
             path.write_text(t.to_str())
             compare.run(f"spm {name}", path, reference(t))
     if wanted("unigram"):
+        lines["clusters"] = list(cluster_lines())
         for model, spm, vocabulary, fallback in unigram_models(text):
             charsmap = fixtures.charsmap_of(model)
             for name, t in unigram_tokenizers(vocabulary, charsmap, fallback):

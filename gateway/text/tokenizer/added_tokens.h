@@ -1,4 +1,5 @@
-// Tokens that are found in the text whole, before BPE: control tokens and what users have added.
+// Tokens that are found in the text whole, before the model: control tokens and what users have
+// added.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// tokenizer.json "pre_tokenizer": cuts pieces of text into the words that BPE works on.
+// tokenizer.json "pre_tokenizer": cuts pieces of text into the words that the model works on.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
-// Text ↔ token ids. One implementation per kind of vocabulary (byte-level BPE, SentencePiece-style
-// BPE); added tokens are split off in front of it, the post-processor adds BOS/EOS behind it.
-// Immutable after loading and safe to use from many threads.
+// Text ↔ token ids. One pipeline for all vocabularies: added tokens are split off, a model for each
+// kind (BPE, Unigram, RWKV) does the words between, the post-processor adds BOS and EOS. Immutable
+// after loading and safe to use from many threads.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ class Tokenizer {
   // `text` is bytes; each maximal ill-formed part is tokenised as U+FFFD. Characters that the
   // vocabulary cannot express become its unk_token or, like in the reference library, vanish where
   // it has none. Errors: InvalidArgument (a pattern of the file at its limits on this text, an
-  // unk_token that is no token).
+  // unk_token that is no token, an unknown character for a Unigram model without unk_id).
   virtual absl::StatusOr<std::vector<uint32_t>> Encode(std::string_view text,
                                                        const EncodeOptions& options) const = 0;
 

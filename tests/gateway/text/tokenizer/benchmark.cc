@@ -1,29 +1,38 @@
-// Megabytes a second from text to ids, on English and on hostile text. Uses the default model's
-// vocabulary where tools/dev has fetched it, else a small fixture.
+// Megabytes a second from text to ids, on English and on hostile text, for each kind of vocabulary:
+// the default model's where tools/dev has fetched it, small fixtures otherwise. Files named on the
+// command line are measured instead.
 #include <benchmark/benchmark.h>
 
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "gateway/text/tokenizer/tokenizer.h"
 
 namespace shardline {
 namespace {
 
-const Tokenizer& TheTokenizer() {
-  static const std::unique_ptr<Tokenizer> tokenizer = [] {
-    std::string path = SHARDLINE_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!std::filesystem::exists(path)) {
-      path = SHARDLINE_SOURCE_DIR "/tests/gateway/text/tokenizer/testdata/pre_smollm.gguf";
-    }
-    auto loaded = LoadTokenizer(path);
-    if (!loaded.ok()) {
-      std::cerr << loaded.status() << "\n";
+std::vector<std::string> Files() {
+  const std::string data = SHARDLINE_SOURCE_DIR "/tests/gateway/text/tokenizer/testdata/";
+  std::string byte_level = SHARDLINE_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(byte_level)) byte_level = data + "pre_smollm.gguf";
+  return {byte_level,       data + "llama3.json",        data + "spm.gguf", data + "unigram.json",
+          data + "t5.gguf", data + "unigram_bytes.json", data + "rwkv.gguf"};
+}
+
+const Tokenizer& TokenizerOf(const std::string& path) {
+  static std::map<std::string, std::unique_ptr<Tokenizer>> loaded;
+  std::unique_ptr<Tokenizer>& tokenizer = loaded[path];
+  if (tokenizer == nullptr) {
+    auto result = LoadTokenizer(path);
+    if (!result.ok()) {
+      std::cerr << result.status() << "\n";
       std::exit(1);
     }
-    return *std::move(loaded);
-  }();
+    tokenizer = *std::move(result);
+  }
   return *tokenizer;
 }
 
@@ -51,35 +60,40 @@ std::string English(size_t bytes) {
   return text;
 }
 
-void Run(benchmark::State& state, const std::string& text) {
-  const Tokenizer& tokenizer = TheTokenizer();
+void Run(benchmark::State& state, const std::string& path, const std::string& text) {
+  const Tokenizer& tokenizer = TokenizerOf(path);
   EncodeOptions options;
   for (auto _ : state) benchmark::DoNotOptimize(tokenizer.Encode(text, options));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * text.size()));
 }
 
-void BM_English(benchmark::State& state) { Run(state, English(1 << 20)); }
-void BM_ShortPrompt(benchmark::State& state) { Run(state, English(200)); }
-void BM_OneLetter(benchmark::State& state) { Run(state, Repeat("a", 1 << 20)); }
-void BM_OneWordOfManyLetters(benchmark::State& state) {
-  Run(state, Repeat("qzxjabcdefthe", 1 << 20));
+void Register(const std::string& path) {
+  const std::string file = std::filesystem::path(path).filename().string();
+  const auto add = [&](const char* name, std::string text) {
+    benchmark::RegisterBenchmark((file + "/" + name).c_str(), [path, text = std::move(text)](
+                                                                  benchmark::State& state) {
+      Run(state, path, text);
+    })->Unit(benchmark::kMillisecond);
+  };
+  add("English", English(1 << 20));
+  add("ShortPrompt", English(200));
+  add("OneLetter", Repeat("a", 1 << 20));
+  add("EightMegabytesOfOneLetter", Repeat("a", 8 << 20));
+  add("OneWordOfManyLetters", Repeat("qzxjabcdefthe", 1 << 20));
+  add("Spaces", Repeat(" ", 1 << 20));
+  add("Digits", Repeat("31415926", 1 << 20));
+  add("Chinese", Repeat("漢字かな交じり文、日本語。", 1 << 20));
+  add("Marks", Repeat("e\u0301\u0323", 1 << 20));
+  add("SpecialTokens", Repeat("<|im_start|></s>", 1 << 20));
 }
-void BM_Spaces(benchmark::State& state) { Run(state, Repeat(" ", 1 << 20)); }
-void BM_Digits(benchmark::State& state) { Run(state, Repeat("31415926", 1 << 20)); }
-void BM_Chinese(benchmark::State& state) {
-  Run(state, Repeat("漢字かな交じり文、日本語。", 1 << 20));
-}
-void BM_SpecialTokens(benchmark::State& state) { Run(state, Repeat("<|im_start|>", 1 << 20)); }
-BENCHMARK(BM_English)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_ShortPrompt)->Unit(benchmark::kMicrosecond);
-BENCHMARK(BM_OneLetter)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_OneWordOfManyLetters)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_Spaces)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_Digits)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_Chinese)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_SpecialTokens)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace shardline
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  std::vector<std::string> files(argv + 1, argv + argc);
+  if (files.empty()) files = shardline::Files();
+  for (const std::string& file : files) shardline::Register(file);
+  benchmark::RunSpecifiedBenchmarks();
+}
