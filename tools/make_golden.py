@@ -2,11 +2,12 @@
 """Makes tests/golden: tiny checkpoints in which every parameter is random, with reference log-probabilities.
 
 Needs (pinned): torch==2.11.0 transformers==5.23.0 gguf==0.19.0 safetensors==0.8.0 numpy==2.4.6; any build of
-torch with a CPU will do. --smollm2 also needs accelerate==1.15.0, through which transformers reads GGUF.
+torch with a CPU will do. --smollm2 and --gemma3 also need accelerate==1.15.0, through which transformers reads GGUF.
 
     tools/make_golden.py                       every tiny checkpoint, and the dequantisation fixtures
     tools/make_golden.py NAME...               some of them
     tools/make_golden.py --smollm2 FILE.gguf   tests/golden/smollm2.json
+    tools/make_golden.py --gemma3 FILE.gguf    tests/golden/gemma3_270m.json
 
 Each folder holds a checkpoint (config.json and safetensors, or model.gguf) and reference.safetensors:
   prompt.I [n] i32, logprobs.I [n, vocabulary] f32: the model's log-probabilities after each prompt token,
@@ -478,44 +479,99 @@ SMOLLM2_PROMPTS = [
     "<|im_start|>user\nWrite three facts about whales.<|im_end|>\n<|im_start|>assistant\n",
     "Q: How many legs does a spider have?\nA:",
 ]
+GEMMA3_PROMPTS = [
+    "The capital of France is",
+    "Once upon a time, in a small village by the sea,",
+    "def fibonacci(n):\n",
+    "Die Hauptstadt von Japan",
+    # Longer than the window of 512.
+    "".join(f"Day {i}: the ship sailed {i * 7 % 31} miles and the crew saw {i * 5 % 13} whales.\n" for i in range(1, 26)),
+]
+# Of every other prompt, a continuation that the output's own tokens push on.
+PENALTIES = [
+    {"repetition_penalty": 1.3, "frequency_penalty": 0.0, "presence_penalty": 0.0},
+    {"repetition_penalty": 1.0, "frequency_penalty": 0.6, "presence_penalty": 0.4},
+    {"repetition_penalty": 1.15, "frequency_penalty": 0.2, "presence_penalty": -0.3},
+]
+
+
+def penalised(logits, prompt, output, penalties):
+    """Repetition over prompt and output, as transformers has it; then the other two over the output."""
+    seen = torch.tensor(sorted(set(prompt + output)))
+    chosen = logits[seen]
+    factor = penalties["repetition_penalty"]
+    logits[seen] = torch.where(chosen > 0, chosen / factor, chosen * factor)
+    for token in set(output):
+        logits[token] -= penalties["frequency_penalty"] * output.count(token)
+        logits[token] -= penalties["presence_penalty"]
+    return logits
+
+
+def continuation(model, prompt, penalties, tokens):
+    """Found with a cache; then one pass without says what each token's lead was, and whether it is the best."""
+    def chosen(logits, output):
+        return penalised(logits.clone(), prompt, output, penalties) if penalties else logits
+
+    output, cache, fed = [], DynamicCache(config=model.config), prompt
+    while len(output) < tokens:
+        last = model(torch.tensor([fed]), past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
+        output.append(int(chosen(last, output).argmax()))
+        fed = output[-1:]
+    rows = model(torch.tensor([prompt + output[:-1]]), use_cache=False, logits_to_keep=tokens).logits[0]
+    gaps = []
+    for i, row in enumerate(rows):
+        top = chosen(row, output[:i]).topk(2)
+        assert int(top.indices[0]) == output[i] or float(top.values[0] - top.values[1]) < 1e-4
+        gaps.append(round(float(top.values[0] - top.values[1]), 6))
+    return {"prompt": prompt, "output": output, "top2_gap": gaps} | ({"penalties": penalties} if penalties else {})
+
+
+def check_loaded(reader, model):
+    """The loader must have given exactly the dequantised weights."""
+    def stored(name):
+        tensor = next(t for t in reader.tensors if t.name == name)
+        return gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+
+    query = stored("blk.0.attn_q.weight")
+    if model.config.model_type == "llama":
+        query = unpermute(query, model.config.num_attention_heads)
+    assert np.array_equal(stored("token_embd.weight"), model.model.embed_tokens.weight.numpy())
+    assert np.array_equal(query, model.model.layers[0].self_attn.q_proj.weight.numpy())
+    one = 1 if model.config.model_type == "gemma3_text" else 0
+    assert np.allclose(stored("blk.0.attn_norm.weight"), one + model.model.layers[0].input_layernorm.weight.numpy())
 
 
 @torch.no_grad()
-def make_smollm2(path, tokens=48):
-    """Greedy continuations of the default model in float32 on its dequantised weights."""
-    from transformers import AutoTokenizer
+def make_continuations(path, name, prompts, first_ids, tokens):
+    """Greedy continuations of a real model in float32 on its dequantised weights."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = pathlib.Path(path)
     options = {"gguf_file": path.name, "local_files_only": True}
-    model = LlamaForCausalLM.from_pretrained(path.parent, dtype=torch.float32, attn_implementation="eager", **options)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, attn_implementation="eager",
+                                                 **options)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
-    reader = gguf.GGUFReader(path)  # the loader must have given exactly the dequantised weights
-    table = next(t for t in reader.tensors if t.name == "token_embd.weight")
-    widened = gguf.quants.dequantize(table.data, table.tensor_type)
-    assert np.array_equal(widened, model.model.embed_tokens.weight.numpy())
-    query = next(t for t in reader.tensors if t.name == "blk.0.attn_q.weight")
-    widened = unpermute(gguf.quants.dequantize(query.data, query.tensor_type), model.config.num_attention_heads)
-    assert np.array_equal(widened, model.model.layers[0].self_attn.q_proj.weight.numpy())
+    check_loaded(gguf.GGUFReader(path), model)
     cases = []
-    for text in SMOLLM2_PROMPTS:
-        prompt, output, gaps = tokenizer(text, add_special_tokens=False)["input_ids"], [], []
-        for _ in range(tokens):
-            last = model(torch.tensor([prompt + output]), use_cache=False).logits[0, -1]
-            top = last.topk(2).values
-            gaps.append(round(float(top[0] - top[1]), 6))
-            output.append(int(last.argmax()))
-        cases.append({"text": text, "prompt": prompt, "output": output, "top2_gap": gaps})
-        print(repr(tokenizer.decode(output)), min(gaps), file=sys.stderr)
-    (GOLDEN / "smollm2.json").write_text(json.dumps({"cases": cases}) + "\n")
+    for i, text in enumerate(prompts):
+        prompt = first_ids + tokenizer(text, add_special_tokens=False)["input_ids"]
+        for penalties in (None, PENALTIES[i // 2 % len(PENALTIES)] if i % 2 == 0 else None)[: 2 - i % 2]:
+            cases.append({"text": text} | continuation(model, prompt, penalties, tokens))
+            print(len(prompt), repr(tokenizer.decode(cases[-1]["output"])), min(cases[-1]["top2_gap"]), file=sys.stderr)
+    (GOLDEN / name).write_text(json.dumps({"cases": cases}) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--smollm2", metavar="FILE")
+    parser.add_argument("--gemma3", metavar="FILE")
     options = parser.parse_args()
     if options.smollm2:
-        make_smollm2(options.smollm2)
+        make_continuations(options.smollm2, "smollm2.json", SMOLLM2_PROMPTS, [], 48)
+        return
+    if options.gemma3:  # the model expects its first token, 2, in front; transformers' GGUF tokenizer has none
+        make_continuations(options.gemma3, "gemma3_270m.json", GEMMA3_PROMPTS, [2], 40)
         return
     for name, (config, dtype, shards) in CHECKPOINTS.items():
         if not options.names or name in options.names:

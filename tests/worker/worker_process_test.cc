@@ -29,7 +29,7 @@ TEST(WorkerProcess, BadFlagsAreOneLineAndExitTwo) {
   for (const auto& [flags, word] : std::vector<std::pair<std::string, std::string>>{
            {"--model=x", "--channel-fd"},
            {"--channel-fd=3 --epoch=1", "--model"},
-           {"--channel-fd=3 --epoch=1 --model=x --dtype=f16", "--dtype"},
+           {"--channel-fd=3 --epoch=1 --model=x --dtype=f64", "--dtype"},
            {"--channel-fd=3 --epoch=1 --model=x --device=tpu", "--device"},
            {"--channel-fd=3 --epoch=1 --model=x --ops=none", "--ops"},
            {"--channel-fd=3 --epoch=1 --model=x --max-sequences=0", "--max-sequences"},
@@ -182,6 +182,7 @@ TEST_P(SameBits, AloneTogetherInChunksOnThreadsAndPreempted) {
            {"--threads=1"},
            {"--threads=3"},
            {"--threads=2", "--max-batch-tokens=7"},
+           {"--threads=2", "--no-kv-cache"},
            {"--threads=2", Cat("--kv-cache-bytes=", 11 * block)}}) {
     std::vector<std::string> all = {kContext, dtype, "--max-sequences=8"};
     all.insert(all.end(), flags.begin(), flags.end());
@@ -222,7 +223,7 @@ TEST_P(SameBits, Resumed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, SameBits, ::testing::Values("f32", "bf16"),
+INSTANTIATE_TEST_SUITE_P(Types, SameBits, ::testing::Values("f32", "bf16", "f16"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(WorkerProcess, ReferenceOperationsServe) {

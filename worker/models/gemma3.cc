@@ -122,6 +122,9 @@ std::vector<bool> SlidingLayers(GgufConfig& config, size_t layers) {
 }
 
 ModelSpec Gemma3FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  for (const char* key : {"*.final_logit_softcapping", "*.attn_logit_softcapping"}) {
+    if (config.Float(key, 0) != 0) config.Refuse(key, "is not served");
+  }
   ModelSpec spec = DenseFromGguf(config, checkpoint);
   MakeGemma(spec, VectorForm::kExact);
   Attention& attention = AttentionOf(spec.blocks[0]);

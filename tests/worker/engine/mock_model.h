@@ -1,6 +1,6 @@
 // A model without arithmetic: the logits after a token are a hash of everything that attention
 // could see, read back through the block tables. A wrong table, position, chunk or form gives other
-// logits.
+// logits; and what a window should hold is compared with what full attention holds.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@
 
 namespace shardline {
 
-inline constexpr int64_t kMockVocabulary = 61;
+inline constexpr int64_t kMockVocabulary = 61, kMockWindow = 20;
 inline constexpr uint32_t kPoison = 60;  // after this token, logits are NaN
 
 class MockModel final : public Model {
@@ -23,7 +23,8 @@ class MockModel final : public Model {
   MockModel() {
     info_.vocabulary_size = kMockVocabulary;
     groups_ = {{.layers = 2, .kv_heads = 1, .head_dim = 2},
-               {.layers = 1, .kv_heads = 2, .head_dim = 1}};
+               {.layers = 1, .kv_heads = 2, .head_dim = 1},
+               {.layers = 1, .kv_heads = 1, .head_dim = 1, .window = kMockWindow}};
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -53,8 +54,10 @@ class MockModel final : public Model {
         Cell(state, 0, row.slot, row.first_position + i) = static_cast<float>(token);
         Cell(state, 1, row.slot, row.first_position + i) =
             row.form == RowForm::kDecode ? 1.0f : 0.0f;
+        Cell(state, 2, row.slot, row.first_position + i) = static_cast<float>(token);
       }
     }
+    for (const PlanRow& row : plan.rows) CheckWindows(state, row);
     hashes_.clear();
     for (const PlanRow& row : plan.rows) {
       for (uint32_t w = 0; w < row.wanted_count; ++w) {
@@ -87,6 +90,13 @@ class MockModel final : public Model {
     const int64_t block = state.blocks(group, slot)[position / kBlockTokens];
     return pages.v
         .as<float>()[block * pages.v.stride[0] + position % kBlockTokens * pages.v.stride[2]];
+  }
+
+  static void CheckWindows(StateStorage& state, const PlanRow& row) {
+    const int64_t first = std::max<int64_t>(0, row.first_position - kMockWindow + 1);
+    for (int64_t p = first; p < row.first_position + row.token_count; ++p) {
+      ASSERT_EQ(Cell(state, 2, row.slot, p), Cell(state, 0, row.slot, p)) << "position " << p;
+    }
   }
 
   static uint64_t Hash(StateStorage& state, uint32_t slot, int64_t position) {

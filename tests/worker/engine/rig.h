@@ -116,7 +116,7 @@ class Rig {
  public:
   explicit Rig(const RigOptions& options = {}) : options_(options) {
     model.max_batch_tokens = options.max_batch_tokens;
-    const std::vector<int32_t> blocks = {options.blocks, options.blocks + 1};
+    const std::vector<int32_t> blocks = {options.blocks, options.blocks + 1, options.blocks};
     auto storage = StateStorage::Create(model.state_groups(), blocks, options.max_sequences,
                                         options.context_tokens);
     EXPECT_TRUE(storage.ok()) << storage.status();

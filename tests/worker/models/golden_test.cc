@@ -182,21 +182,26 @@ TEST_P(Golden, EveryWayOfRunningGivesTheSameBits) {
 }
 
 // "gguf_of_NAME" has the weights of NAME in the other format: the same numbers, so the same bits.
-TEST_P(Golden, FormatsGiveTheSameBits) {
+TEST(Formats, GiveTheSameBits) {
   constexpr std::string_view kPrefix = "gguf_of_";
-  if (!GetParam().starts_with(kPrefix)) GTEST_SKIP();
-  const std::string original = GoldenCheckpoint(GetParam().substr(kPrefix.size()));
-  for (const char* dtype : {"f32", "bf16", "f16"}) {
-    const LoadedModel gguf = Load(CpuOps(), dtype);
-    const LoadedModel safetensors = LoadModel(original, CpuOps(), dtype, 1, context_);
-    Runner one(*gguf.model, 1, context_), other(*safetensors.model, 1, context_);
-    for (const GoldenCase& c : cases_) {
-      one.Restart(), other.Restart();
-      EXPECT_TRUE(SameBits(one.Sequence(c.Fed(), c.prompt.size(), c.prompt.size()),
-                           other.Sequence(c.Fed(), c.prompt.size(), c.prompt.size())))
-          << dtype;
+  int copies = 0;
+  for (const std::string& name : GoldenNames()) {
+    if (!name.starts_with(kPrefix)) continue;
+    ++copies;
+    const std::string original = GoldenCheckpoint(name.substr(kPrefix.size()));
+    for (const char* dtype : {"f32", "bf16", "f16"}) {
+      const LoadedModel gguf = LoadModel(GoldenCheckpoint(name), CpuOps(), dtype);
+      const LoadedModel safetensors = LoadModel(original, CpuOps(), dtype);
+      Runner one(*gguf.model, 1, 128), other(*safetensors.model, 1, 128);
+      for (const GoldenCase& c : ReadGolden(name)) {
+        one.Restart(), other.Restart();
+        EXPECT_TRUE(SameBits(one.Sequence(c.Fed(), c.prompt.size(), c.prompt.size()),
+                             other.Sequence(c.Fed(), c.prompt.size(), c.prompt.size())))
+            << name << " " << dtype;
+      }
     }
   }
+  EXPECT_EQ(copies, 3);
 }
 
 // A copy of the checkpoint in which one file has other bytes.

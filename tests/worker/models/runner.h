@@ -49,8 +49,9 @@ class Runner {
 
   void Restart() { positions_.assign(slots_, 0); }
 
-  // Runs one step and returns the logits of all its tokens, row by row.
-  Logits Step(const std::vector<Part>& parts) {
+  // Runs one step and returns the logits of all its tokens, row by row; of each row from its
+  // `first_wanted`th on.
+  Logits Step(const std::vector<Part>& parts, int32_t first_wanted = 0) {
     StepPlan plan;
     for (const Part& part : parts) {
       const auto first = static_cast<uint32_t>(plan.tokens.size());
@@ -60,14 +61,14 @@ class Runner {
                            .first_position = position,
                            .token_count = count,
                            .first_token = first,
-                           .first_wanted = first,
-                           .wanted_count = static_cast<uint32_t>(count),
+                           .first_wanted = static_cast<uint32_t>(plan.wanted.size()),
+                           .wanted_count = static_cast<uint32_t>(count - first_wanted),
                            .prompt_tokens = part.prompt_tokens,
                            .form = position < static_cast<int32_t>(part.prompt_tokens)
                                        ? RowForm::kPrompt
                                        : RowForm::kDecode});
       for (int32_t i = 0; i < count; ++i) {
-        plan.wanted.push_back(first + i);
+        if (i >= first_wanted) plan.wanted.push_back(first + i);
         plan.tokens.push_back(part.tokens[i]);
       }
       positions_[part.slot] += count;

@@ -125,6 +125,27 @@ TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {
   EXPECT_EQ(norm.as<float>()[0], WidenBf16(RoundToBf16(x)));
 }
 
+TEST(LoadWeights, VectorsTakeTheFormThatTheirSlotSays) {
+  const float x = 0.3f;
+  const auto checkpoint = WriteCheckpoint({{"norm.weight", "F32", {1}, Bytes<float>({x})}});
+  const auto load = [&](DType type, VectorForm form) {
+    WeightPlan plan;
+    View norm;
+    WeightSlot slot = Slot("norm.weight", {1});
+    slot.form = form;
+    plan.Vector(&norm, {slot});
+    const auto memory = LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps(), .type = type});
+    EXPECT_TRUE(memory.ok()) << memory.status();
+    return norm.as<float>()[0];
+  };
+  const float bf16 = WidenBf16(RoundToBf16(x)), f16 = WidenF16(RoundToF16(x));
+  EXPECT_EQ(load(DType::kBF16, VectorForm::kRounded), bf16);
+  EXPECT_EQ(load(DType::kF16, VectorForm::kRounded), f16);
+  EXPECT_EQ(load(DType::kBF16, VectorForm::kPlusOne), 1.0f + bf16);
+  EXPECT_EQ(load(DType::kF32, VectorForm::kPlusOne), 1.0f + x);
+  EXPECT_EQ(load(DType::kBF16, VectorForm::kExact), x);
+}
+
 TEST(LoadWeights, ListsEverythingThatDoesNotFitInOneLine) {
   const auto checkpoint = WriteCheckpoint({Counting("blk.0.q.weight", {8, 4}),
                                            Counting("blk.1.k.weight", {4, 3}),
@@ -145,7 +166,8 @@ TEST(LoadWeights, ListsEverythingThatDoesNotFitInOneLine) {
             checkpoint->path() +
                 ": missing tensors: blk.0.k.weight, blk.1.q.weight, (no name for what.weight); "
                 "unused tensors: odd.{0-1}.x; wrong shapes: blk.1.k.weight is [4, 3], not [3, 4]; "
-                "types that are not read (F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are): norm.weight is "
+                "types that are not read (F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are): "
+                "norm.weight is "
                 "I64");
 }
 

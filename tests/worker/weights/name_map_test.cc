@@ -8,7 +8,7 @@ namespace {
 const NameTable& Table() {
   static const NameTable kTable{
       .rules = {{"embed", "token_embd"}, {"*.attn.q", "blk.*.attn_q", RowOrder::kInterleavedHeads}},
-      .ignored = {"rope_freqs.weight", "old.*.inv_freq"}};
+      .ignored = {"rope_freqs.weight", "old.*.inv_freq", "eyes.**"}};
   return kTable;
 }
 
@@ -28,6 +28,8 @@ TEST(MapName, GivesNothingForAnUnknownSlot) {
 TEST(IsIgnored, MatchesAnyNumber) {
   EXPECT_TRUE(IsIgnored(Table(), "rope_freqs.weight"));
   EXPECT_TRUE(IsIgnored(Table(), "old.31.inv_freq"));
+  EXPECT_TRUE(IsIgnored(Table(), "eyes.layers.3.weight"));
+  EXPECT_FALSE(IsIgnored(Table(), "bright.eyes.weight"));
   EXPECT_FALSE(IsIgnored(Table(), "old.x.inv_freq"));
   EXPECT_FALSE(IsIgnored(Table(), "token_embd.weight"));
 }

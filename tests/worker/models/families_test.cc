@@ -1,0 +1,173 @@
+// Mistral's, Qwen2's and Gemma 3's configurations to their specs: the defaults of the reference
+// classes, and what is refused.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/worker/models/golden.h"
+#include "worker/models/registry.h"
+
+namespace shardline {
+namespace {
+
+struct Read {
+  ModelSpec spec;
+  std::string error;
+};
+Read ReadHf(const Family& family, const std::string& json) {
+  auto config = HfConfig::Parse(json, "config.json");
+  EXPECT_TRUE(config.ok()) << config.status();
+  Read read{.spec = family.from_hf(**config)};
+  read.error = Message((*config)->status());
+  if (read.error.empty()) read.error = Message(ValidateSpec(read.spec, "config.json"));
+  return read;
+}
+const Attention& AttentionOf(const ModelSpec& spec, size_t layer) {
+  return std::get<Attention>(spec.blocks.at(layer).mixer);
+}
+std::vector<int64_t> Windows(const ModelSpec& spec) {
+  std::vector<int64_t> windows;
+  for (size_t i = 0; i < spec.blocks.size(); ++i) windows.push_back(AttentionOf(spec, i).window);
+  return windows;
+}
+
+TEST(Mistral, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(MistralFamily(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 32000);
+  EXPECT_EQ(read.spec.hidden, 4096);
+  EXPECT_EQ(read.spec.context, 131072);
+  EXPECT_EQ(read.spec.blocks.size(), 32u);
+  EXPECT_FALSE(read.spec.tied_head);
+  const Attention& attention = AttentionOf(read.spec, 31);
+  EXPECT_EQ(attention.heads, 32);
+  EXPECT_EQ(attention.kv_heads, 8);
+  EXPECT_EQ(attention.head_dim, 128);
+  EXPECT_EQ(attention.window, 4096);
+  EXPECT_EQ(attention.rope, (Rope{.theta = 10000, .rot_dim = 128}));
+  EXPECT_FALSE(attention.qkv_bias || attention.out_bias || attention.head_norm);
+}
+
+TEST(Mistral, NullIsNotTheDefault) {
+  const Read read = ReadHf(MistralFamily(), R"({"sliding_window": null, "head_dim": null,
+      "num_key_value_heads": null, "num_attention_heads": 64})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(AttentionOf(read.spec, 0).window, 0);
+  EXPECT_EQ(AttentionOf(read.spec, 0).kv_heads, 64);
+  EXPECT_EQ(AttentionOf(read.spec, 0).head_dim, 64);
+  EXPECT_EQ(ReadHf(MistralFamily(), R"({"sliding_window": 0})").error,
+            "config.json: sliding_window 0 is outside 1..1073741824");
+}
+
+TEST(Qwen2, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(Qwen2Family(), R"({"sliding_window": 100, "max_window_layers": 1})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 151936);
+  EXPECT_EQ(read.spec.blocks.size(), 32u);
+  const Attention& attention = AttentionOf(read.spec, 31);
+  EXPECT_EQ(attention.kv_heads, 32);
+  EXPECT_TRUE(attention.qkv_bias);
+  EXPECT_FALSE(attention.out_bias);
+  EXPECT_EQ(attention.window, 0) << "use_sliding_window is false";
+}
+
+TEST(Qwen2, WindowsOfUpperLayersOrOfThoseListed) {
+  const auto windows = [](const std::string& more) {
+    const Read read = ReadHf(Qwen2Family(), R"({"num_hidden_layers": 4)" + more + "}");
+    EXPECT_EQ(read.error, "");
+    return Windows(read.spec);
+  };
+  using W = std::vector<int64_t>;
+  EXPECT_EQ(windows(R"(, "use_sliding_window": true, "sliding_window": 9, "max_window_layers": 3)"),
+            (W{0, 0, 0, 9}));
+  EXPECT_EQ(windows(R"(, "use_sliding_window": true)"), (W{0, 0, 0, 0}));  // 28 full layers
+  EXPECT_EQ(
+      windows(R"(, "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0)"),
+      (W{0, 0, 0, 0}));
+  EXPECT_EQ(windows(R"(, "use_sliding_window": true, "layer_types": ["sliding_attention",
+                       "full_attention", "full_attention", "sliding_attention"])"),
+            (W{4096, 0, 0, 4096}));
+  EXPECT_NE(
+      ReadHf(Qwen2Family(), R"({"num_hidden_layers": 1, "layer_types": ["sliding_attention"]})")
+          .error.find("layer_types"),
+      std::string::npos);
+  EXPECT_NE(ReadHf(Qwen2Family(), R"({"num_hidden_layers": 2, "layer_types": ["full_attention"]})")
+                .error.find("layer_types"),
+            std::string::npos);
+}
+
+TEST(Gemma3, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(Gemma3Family(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 262208);
+  EXPECT_EQ(read.spec.hidden, 2304);
+  EXPECT_EQ(read.spec.context, 131072);
+  EXPECT_EQ(read.spec.blocks.size(), 26u);
+  EXPECT_TRUE(read.spec.tied_head);
+  EXPECT_EQ(read.spec.embedding_scale, 48.0);
+  EXPECT_EQ(read.spec.blocks[0].residual, Residual::kSandwich);
+  const Attention &sliding = AttentionOf(read.spec, 0), &full = AttentionOf(read.spec, 5);
+  EXPECT_EQ(sliding.heads, 8);
+  EXPECT_EQ(sliding.kv_heads, 4);
+  EXPECT_EQ(sliding.head_dim, 256);
+  EXPECT_EQ(sliding.scale, 1.0 / 16);
+  EXPECT_EQ(sliding.window, 4096);
+  EXPECT_EQ(full.window, 0);
+  EXPECT_EQ(sliding.rope, (Rope{.theta = 1e4, .rot_dim = 256}));
+  EXPECT_EQ(full.rope, (Rope{.theta = 1e6, .rot_dim = 256}));
+  const RmsNorm norm{{1e-6f, NormRounding::kOnce}, VectorForm::kPlusOne};
+  EXPECT_EQ(read.spec.final_norm, norm);
+  EXPECT_EQ(sliding.head_norm, norm);
+  EXPECT_EQ(std::get<Mlp>(read.spec.blocks[0].ffn).activation, Activation::kGeluTanh);
+}
+
+// The two generations of rope keys.
+TEST(Gemma3, RopesOfBothKindsOfLayers) {
+  const auto ropes = [](const std::string& keys) {
+    const Read read =
+        ReadHf(Gemma3Family(), R"({"num_hidden_layers": 2, "sliding_window_pattern": 2,
+        "head_dim": 8)" + keys + "}");
+    EXPECT_EQ(read.error, "");
+    return std::pair(AttentionOf(read.spec, 0).rope, AttentionOf(read.spec, 1).rope);
+  };
+  const Rope local{.theta = 2e4, .rot_dim = 8};
+  EXPECT_EQ(ropes(R"(, "rope_theta": 5e5, "rope_local_base_freq": 2e4,
+                     "rope_scaling": {"factor": 8.0, "rope_type": "linear"})"),
+            std::pair(local, (Rope{.theta = 5e5, .rot_dim = 8, .scaling = LinearScaling{8}})));
+  EXPECT_EQ(ropes(R"(, "rope_theta": 5e5, "rope_local_base_freq": 2e4, "rope_scaling": null)"),
+            std::pair(local, (Rope{.theta = 5e5, .rot_dim = 8})));
+  EXPECT_EQ(ropes(R"(, "rope_parameters": {
+                     "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 7e5},
+                     "sliding_attention": {"rope_type": "default", "rope_theta": 2e4}})"),
+            std::pair(local, (Rope{.theta = 7e5, .rot_dim = 8, .scaling = LinearScaling{4}})));
+  EXPECT_EQ(ropes(R"(, "rope_parameters": {"sliding_attention": {"rope_theta": 2e4}})"),
+            std::pair(local, (Rope{.theta = 1e6, .rot_dim = 8})));
+}
+
+TEST(Gemma3, TextConfigOfModelsThatSee) {
+  const Read read =
+      ReadHf(Gemma3Family(), R"({"model_type": "gemma3", "vision_config": {"hidden_size": 9},
+      "text_config": {"num_hidden_layers": 3, "hidden_size": 1024, "sliding_window": 7}})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.hidden, 1024);
+  EXPECT_EQ(Windows(read.spec), (std::vector<int64_t>{7, 7, 7}));
+  EXPECT_EQ(ReadHf(Gemma3Family(), R"({"text_config": {"hidden_size": "wide"}})").error,
+            "config.json: text_config.hidden_size is not an integer");
+}
+
+TEST(Gemma3, RefusesWhatWouldChangeTheArithmetic) {
+  for (const auto& [key, value] : {std::pair{"use_bidirectional_attention", "true"},
+                                   {"final_logit_softcapping", "30.0"},
+                                   {"attn_logit_softcapping", "50.0"},
+                                   {"hidden_activation", "\"relu\""},
+                                   {"sliding_window", "null"},
+                                   {"query_pre_attn_scalar", "0"},
+                                   {"quantization_config", "1"}}) {
+    const std::string error = ReadHf(Gemma3Family(), Cat("{\"", key, "\": ", value, "}")).error;
+    EXPECT_NE(error.find(key), std::string::npos) << error;
+  }
+  EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": null})").error, "");
+}
+
+}  // namespace
+}  // namespace shardline
