@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "gateway/metrics.h"
 #include "gateway/output_text.h"
 #include "gateway/stream.h"
+#include "gateway/traceparent.h"
 
 namespace shardline {
 
@@ -24,6 +26,7 @@ struct Admission {
   bool echo = false;
   uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: none
   uint64_t detach_ns = 0;    // how long it runs on without a reader; 0: it ends with its reader
+  std::optional<Traceparent> parent;
 };
 
 struct LiveRequest {
@@ -44,6 +47,7 @@ struct LiveRequest {
         echo(admission.echo),
         deadline_ns(admission.deadline_ns),
         detach_ns(admission.detach_ns),
+        parent(std::move(admission.parent)),
         stream(std::make_shared<EventStream>(limits)),
         journal(std::move(admission.submit)),
         unfinished(journal.submit().header.outputs) {
@@ -60,6 +64,7 @@ struct LiveRequest {
   const bool echo;
   const uint64_t deadline_ns;
   const uint64_t detach_ns;
+  const std::optional<Traceparent> parent;
 
   const std::shared_ptr<EventStream> stream;
 

@@ -146,14 +146,23 @@ int Serve(const Settings& settings, Life& life) {
   }
   metrics.Startup("text", SecondsSince(start));
 
+  std::unique_ptr<Trace> trace;
+  if (!settings.trace_file.empty()) {
+    auto begun = Trace::Begin(settings.trace_file, "shardline-gateway");
+    if (!begun.ok()) return Fail(2, Cat("--trace-file ", Message(begun.status())));
+    trace = *std::move(begun);
+  }
+
   Router::Options options;
   options.queue = {settings.max_queued_requests, settings.max_queued_tokens};
   options.stalled_reader_ns = static_cast<uint64_t>(settings.stalled_reader_seconds * 1e9);
   options.eos_ids = text->eos_ids;
+  options.trace = trace.get();
   Router router(options, text->tokenizer.get(), &metrics);
   TextPool text_pool;
   Drain drain([&life] { life.DrainAsked(); });
-  const Gateway gateway{settings, *text, router, metrics, text_pool, drain, GrpcVersion(), {}};
+  const Gateway gateway{settings, *text,       router,        metrics, text_pool,
+                        drain,    trace.get(), GrpcVersion(), {}};
   auto server = Server::Start(gateway);
   if (!server.ok()) return Fail(2, Message(server.status()));
 
@@ -163,7 +172,8 @@ int Serve(const Settings& settings, Life& life) {
        .arguments = [&](uint64_t epoch) { return WorkerArguments(settings, epoch); },
        .eos_ids = text->eos_ids,
        .step_limit_seconds = settings.step_limit_seconds,
-       .load_limit_seconds = settings.load_limit_seconds},
+       .load_limit_seconds = settings.load_limit_seconds,
+       .trace = trace.get()},
       {.readiness =
            [&](bool ready) {
              (*server)->SetReady(ready && !draining);
@@ -193,6 +203,7 @@ int Serve(const Settings& settings, Life& life) {
   FlushStreams(gateway, life);
   (*server)->Shutdown(std::chrono::milliseconds(50));
   supervisor.Stop();
+  if (trace != nullptr) trace->End();
   // The listeners take seconds to come down by themselves and hold nothing that outlives the
   // process.
   const int code = Fail(life.exit_code(), life.why());

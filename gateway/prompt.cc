@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/field_error.h"
+#include "gateway/text/jinja/variables.h"
 
 namespace shardline {
 namespace {
@@ -14,7 +15,7 @@ absl::StatusOr<Json> MessageVariable(const v1::ChatMessage& message, const std::
   variable["content"] = message.has_content() ? Json(message.content()) : Json(nullptr);
   if (!message.has_extra_json()) return variable;
   const std::string extra_field = Cat(field, ".extra_json");
-  const absl::StatusOr<Json> extra = ParseJsonObject(message.extra_json());
+  const absl::StatusOr<Json> extra = jinja::ParseVariables(message.extra_json());
   if (!extra.ok()) return AsFieldError(extra_field, extra.status());
   for (const auto& [key, value] : extra->items()) {
     if (key == "role" || (key == "content" && message.has_content())) {
@@ -42,7 +43,7 @@ absl::StatusOr<Json> TemplateVariables(const ModelText& text, const v1::ChatProm
   for (const auto& [name, token] : text.template_tokens.items()) variables[name] = token;
   if (!chat.has_template_arguments_json()) return variables;
   constexpr std::string_view kField = "chat.template_arguments_json";
-  const absl::StatusOr<Json> arguments = ParseJsonObject(chat.template_arguments_json());
+  const absl::StatusOr<Json> arguments = jinja::ParseVariables(chat.template_arguments_json());
   if (!arguments.ok()) return AsFieldError(kField, arguments.status());
   for (const auto& [name, value] : arguments->items()) {
     if (name == "messages" || name == "add_generation_prompt") {

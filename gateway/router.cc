@@ -332,6 +332,7 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
   request->state = LiveRequest::State::kEnded;
   request->paused = false;
   metrics_->Ended(outcome, started, request->prompt_tokens(), Seconds(request->accepted_ns, now));
+  if (options_.trace != nullptr) TraceEnded(*request, outcome, now);
   live_.erase(request->key);
   keys_.erase(request->id);
   request->stream->Close();
@@ -341,6 +342,28 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
                   now + std::max(request->detach_ns, options_.keep_finished_ns));
   }
   turn.Touch(request);
+}
+
+// A request's whole way, written down when it is over.
+void Router::TraceEnded(const LiveRequest& request, Outcome outcome, uint64_t now) const {
+  Trace& trace = *options_.trace;
+  TraceArguments arguments;
+  arguments.Add("request_id", request.id)
+      .Add("key", request.key)
+      .Add("outcome", kOutcomeNames[static_cast<size_t>(outcome)])
+      .Add("outputs", request.outputs.size())
+      .Add("prompt_tokens", request.prompt_tokens())
+      .Add("output_tokens", request.journal.emitted_tokens());
+  if (request.parent.has_value()) {
+    arguments.Add("trace_id", request.parent->trace_id).Add("parent_id", request.parent->parent_id);
+  }
+  trace.AsyncSpan("request", request.key, request.accepted_ns, now, arguments);
+  const uint64_t started = request.started_ns != 0 ? request.started_ns : now;
+  trace.AsyncSpan("queue", request.key, request.accepted_ns, started);
+  if (request.started_ns == 0) return;
+  const uint64_t first = request.first_token_ns != 0 ? request.first_token_ns : now;
+  trace.AsyncSpan("first token", request.key, started, first);
+  if (request.first_token_ns != 0) trace.AsyncSpan("decode", request.key, first, now);
 }
 
 }  // namespace shardline

@@ -21,6 +21,7 @@
 #include "gateway/live_request.h"
 #include "gateway/metrics.h"
 #include "shared/base/status.h"
+#include "shared/base/trace.h"
 #include "shared/ipc/message.h"
 #include "shared/wire/tokens.h"
 
@@ -46,6 +47,7 @@ class Router {
     uint64_t keep_finished_ns = 60'000'000'000;  // or as long as the request might have detached
     size_t max_finished_bytes = size_t{32} << 20;
     std::vector<uint32_t> eos_ids;  // as told to the worker
+    Trace* trace = nullptr;         // outlives the router
   };
   // `tokenizer` may be null; both outlive the router.
   Router(Options options, const Tokenizer* tokenizer, Metrics* metrics);
@@ -125,6 +127,7 @@ class Router {
                     Outcome outcome);
   uint32_t AbortOne(Turn& turn, const Live& request);
   void Forget(Turn& turn, const Live& request, Outcome outcome);
+  void TraceEnded(const LiveRequest& request, Outcome outcome, uint64_t now) const;
   void CancelAtWorker(const LiveRequest& request, uint32_t output_index);
   void PauseIfFull(LiveRequest& request);
   void ResumeAtWorker(LiveRequest& request);

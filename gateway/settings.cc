@@ -18,7 +18,8 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:50051", "HOST:PORT for gRPC; port 0: a
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9090",
           "HOST:PORT for /metrics; port 0: a free one");
 ABSL_FLAG(std::string, device, "cpu", "cpu (cuda is not served by this build)");
-ABSL_FLAG(std::string, dtype, "auto", "auto, f32 or bf16: arithmetic, activations and KV cache");
+ABSL_FLAG(std::string, dtype, "auto",
+          "auto, f32, bf16 or f16: arithmetic, activations and KV cache");
 ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
 ABSL_FLAG(uint32_t, tensor_parallel, 1, "ranks of a replica (1)");
 ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model (1)");
@@ -29,9 +30,10 @@ ABSL_FLAG(uint32_t, max_queued_requests, 1024, "requests that may wait");
 ABSL_FLAG(uint64_t, max_queued_tokens, 1048576, "prompt tokens that may wait");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "KV cache; 0: the smaller of a quarter of free memory and what is usable");
-ABSL_FLAG(bool, no_kv_cache, false, "not served by this build");
+ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
 ABSL_FLAG(uint32_t, threads, 0, "compute threads; 0: the usable cores");
-ABSL_FLAG(std::string, trace_file, "", "not served by this build");
+ABSL_FLAG(std::string, trace_file, "",
+          "writes a trace of requests and steps there, for Perfetto or chrome://tracing");
 ABSL_FLAG(bool, allow_request_templates, false, "requests may bring a chat template");
 ABSL_FLAG(double, stalled_reader_seconds, 30, "how long a full stream waits for its reader");
 ABSL_FLAG(double, drain_seconds, 30, "how long SIGTERM lets live requests go on");
@@ -58,17 +60,13 @@ absl::Status CheckUnserved() {
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_replicas) != 1, "--replicas", "only 1 is"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_kv_cache_dtype) != "auto", "--kv-cache-dtype",
                                "the cache is kept in --dtype"));
-  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_no_kv_cache), "--no-kv-cache", "leave it out"));
-  SL_RETURN_IF_ERROR(
-      NotServed(!absl::GetFlag(FLAGS_trace_file).empty(), "--trace-file", "leave it out"));
   const std::string device = absl::GetFlag(FLAGS_device);
   if (device != "cpu" && device != "cuda")
     return InvalidArgument("--device ", device, ": cpu or cuda");
   SL_RETURN_IF_ERROR(NotServed(device == "cuda", "--device cuda", "only cpu is"));
   const std::string dtype = absl::GetFlag(FLAGS_dtype);
-  SL_RETURN_IF_ERROR(NotServed(dtype == "f16", "--dtype f16", "auto, f32 and bf16 are"));
-  if (dtype != "auto" && dtype != "f32" && dtype != "bf16") {
-    return InvalidArgument("--dtype ", dtype, ": auto, f32 or bf16");
+  if (dtype != "auto" && dtype != "f32" && dtype != "bf16" && dtype != "f16") {
+    return InvalidArgument("--dtype ", dtype, ": auto, f32, bf16 or f16");
   }
   return absl::OkStatus();
 }
@@ -144,6 +142,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   settings.worker_program = absl::GetFlag(FLAGS_worker_program);
   settings.device = absl::GetFlag(FLAGS_device);
+  settings.trace_file = absl::GetFlag(FLAGS_trace_file);
   settings.dtype = absl::GetFlag(FLAGS_dtype);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
@@ -152,6 +151,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   settings.max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
   settings.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes);
+  settings.no_kv_cache = absl::GetFlag(FLAGS_no_kv_cache);
   settings.allow_request_templates = absl::GetFlag(FLAGS_allow_request_templates);
   settings.vllm_metric_names = absl::GetFlag(FLAGS_vllm_metric_names);
   settings.stalled_reader_seconds = absl::GetFlag(FLAGS_stalled_reader_seconds);
@@ -165,7 +165,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
 }
 
 std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch) {
-  return {
+  std::vector<std::string> arguments = {
       Cat("--model=", settings.model),
       Cat("--dtype=", settings.dtype),
       Cat("--device=", settings.device),
@@ -176,8 +176,11 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
       Cat("--max-batch-tokens=", settings.max_batch_tokens),
       Cat("--max-context=", settings.max_context),
       Cat("--kv-cache-bytes=", settings.kv_cache_bytes),
+      Cat("--no-kv-cache=", settings.no_kv_cache),
       Cat("--parent-pid=", getpid()),
   };
+  if (!settings.trace_file.empty()) arguments.push_back(Cat("--trace-file=", settings.trace_file));
+  return arguments;
 }
 
 }  // namespace shardline

@@ -72,6 +72,11 @@ void Supervisor::Run() {
   }
 }
 
+void Supervisor::Note(std::string_view what, uint64_t epoch) {
+  if (options_.trace == nullptr) return;
+  options_.trace->Instant(what, MonotonicNanoseconds(), TraceArguments().Add("epoch", epoch));
+}
+
 Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   End end;
   auto channel = Channel::Create(ChannelOptions(), epoch);
@@ -89,7 +94,8 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   }
   absl::Status status = link->channel().WatchProcess(process->pid());
   if (status.ok()) status = link->channel().Send(Configure{options_.eos_ids}, seconds(10));
-  if (status.ok()) status = Serve(*link, link, end.served);
+  if (status.ok()) status = Serve(*process, *link, link, end.served);
+  Note("worker ended", epoch);
   // Streams first: taking down a large process takes a while.
   if (end.served) events_.readiness(false);
   router_->WorkerLost();
@@ -99,7 +105,8 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
 }
 
 // Until the worker ends or must be ended; the status says why.
-absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served) {
+absl::Status Supervisor::Serve(Process& process, WorkerLink& link, std::shared_ptr<WorkerLink> port,
+                               bool& served) {
   std::optional<Clock::time_point> stop_by;
   auto last_message = Clock::now();
   for (;;) {
@@ -112,6 +119,8 @@ absl::Status Supervisor::Serve(WorkerLink& link, std::shared_ptr<WorkerLink> por
     if (message.has_value()) {
       last_message = Clock::now();
       SL_RETURN_IF_ERROR(Dispatch(*message, port, served));
+    } else if (process.Wait(std::chrono::nanoseconds(0)).has_value()) {
+      return Unavailable("it ended");  // the channel says so sooner, once it is attached
     } else if (const absl::Status status = CheckProgress(served, last_message); !status.ok()) {
       events_.liveness(false);
       return status;
@@ -167,6 +176,7 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
       served = true;
       events_.liveness(true);
       events_.readiness(true);
+      Note("worker ready", ready.header.epoch);
       return absl::OkStatus();
     }
     default:

@@ -29,6 +29,7 @@ class Supervisor {
     std::vector<uint32_t> eos_ids;
     double step_limit_seconds = 30;   // without headway while there is work
     double load_limit_seconds = 300;  // without headway while loading
+    Trace* trace = nullptr;           // outlives the supervisor
     int max_failed_starts = 5;        // in a row, without serving
     double first_backoff_seconds = 0.1;
     double max_backoff_seconds = 5;
@@ -57,10 +58,12 @@ class Supervisor {
   };
   void Run();
   End RunWorker(uint64_t epoch);
-  absl::Status Serve(WorkerLink& link, std::shared_ptr<WorkerLink> port, bool& served);
+  absl::Status Serve(Process& process, WorkerLink& link, std::shared_ptr<WorkerLink> port,
+                     bool& served);
   absl::Status Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
                         bool& served);
   absl::Status CheckProgress(bool served, Clock::time_point last_message) const;
+  void Note(std::string_view what, uint64_t epoch);  // in the trace
   void ShowProgress(const Progress& progress);
   void EndProcess(WorkerLink& link, Process& process, End& end);
   bool Sleep(double seconds);  // false: stopping

@@ -2,8 +2,8 @@
 // the bits of a token's result depend on that token's inputs alone, not on the number of tokens in
 // the call, on the tiles chosen, or on the number of threads.
 //
-// Types: `x` and `y` are f32 or bf16 (the model's activation type); sums are f32 in one fixed
-// order; a bf16 result is rounded once, to nearest even. Norm weights and biases are f32.
+// Types: `x` and `y` are f32, bf16 or f16 (the model's activation type); sums are f32 in one fixed
+// order; a narrower result is rounded once, to nearest even. Norm weights and biases are f32.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,23 @@ enum class RopeStyle : uint8_t {
   kInterleaved,  // pairs (2i, 2i + 1): GGUF's llama
 };
 
-enum class Activation : uint8_t { kSilu };
+enum class Activation : uint8_t {
+  kSilu,
+  kGeluTanh,  // the tanh approximation of GELU
+};
+
+// How often a normed row is rounded to the activation type.
+enum class NormRounding : uint8_t {
+  kTwice,  // before the weight and after it, as in Hugging Face's Llama
+  kOnce,   // after the weight, as in its Gemma
+};
+
+struct Norm {
+  float eps = 0;
+  NormRounding rounding = NormRounding::kTwice;
+
+  bool operator==(const Norm&) const = default;
+};
 
 // One layer's paged keys or values: [blocks, kv_heads, block_tokens, head_dim], contiguous.
 struct KvPages {
@@ -53,6 +69,7 @@ struct AttentionArgs {
   const AttentionRow* rows = nullptr;
   int32_t row_count = 0;
   float scale = 1.0f;
+  int64_t window = 0;  // a query sees so many positions, its own the last; 0: all before it
 };
 
 // Limits that size the scratch buffer.
@@ -71,19 +88,18 @@ struct Ops {
 
   size_t (*scratch_bytes)(const ScratchLimits& limits, int threads);
 
-  // Packing. `w`: [n, k] f32 or bf16, rows may be strided. The packed type is `type` (f32 or bf16).
+  // Packing. `w`: [n, k] of any float type, rows may be strided. The packed type is `type`.
   size_t (*packed_bytes)(DType type, int64_t n, int64_t k);
   void (*pack)(const View& w, DType type, void* memory, Packed* out);
 
   // y[m, n] = x[m, k] · wᵀ + bias. y: x's type or f32. bias: [n] f32 or null.
   void (*matmul)(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y);
-  // y[t, :] = row ids[t] of the table. ids: [tokens] u32, below table.rows (the caller has
-  // checked).
-  void (*embed)(const OpContext&, const View& ids, const Packed& table, const View& y);
-  // y = x / sqrt(mean(x²) + eps) rounded to the activation type, then times weight and rounded
-  // again: Hugging Face's Llama rounds in this order. x, y: [tokens, hidden] (may be the same),
-  // weight: [hidden] f32.
-  void (*rms_norm)(const OpContext&, const View& x, const View& weight, float eps, const View& y);
+  // y[t, :] = row ids[t] of the table, times scale. ids: [tokens] u32, below table.rows (the caller
+  // has checked).
+  void (*embed)(const OpContext&, const View& ids, const Packed& table, float scale, const View& y);
+  // y = x / sqrt(mean(x²) + eps) * weight. x, y: [tokens, n] or [tokens, heads, n] (may be the
+  // same), weight: [n] f32.
+  void (*rms_norm)(const OpContext&, const View& x, const View& weight, Norm norm, const View& y);
   // Rotates the first 2 * cos.shape[1] dimensions of every head in place.
   // x: [tokens, heads, head_dim]; cos, sin: [tokens, rot_dim / 2] f32.
   void (*rope)(const OpContext&, const View& x, const View& cos, const View& sin, RopeStyle style);
@@ -93,7 +109,7 @@ struct Ops {
                    const KvPages& pages);
   // Causal attention over the paged cache, which already holds the rows' own keys and values:
   // softmax in f32, splits at absolute positions (multiples of 256) merged in order. heads is a
-  // multiple of kv_heads.
+  // multiple of kv_heads. Blocks that lie before the windows of all of a row's tokens are not read.
   void (*attention)(const OpContext&, const AttentionArgs& args);
   // y = act(gate) * up, each rounded to the type of y. All [tokens, inner].
   void (*gated)(const OpContext&, Activation act, const View& gate, const View& up, const View& y);

@@ -25,8 +25,9 @@ import sys
 import gguf
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import save_file
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, DynamicCache, LlamaForCausalLM
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -51,6 +52,33 @@ def base(**changes):
     }
     config.update(changes)
     return {key: value for key, value in config.items() if value is not None}
+
+
+def qwen2(**changes):
+    return base(architectures=["Qwen2ForCausalLM"], model_type="qwen2", rope_theta=1000000.0, rms_norm_eps=1e-6,
+                **changes)
+
+
+def mistral(**changes):
+    return base(architectures=["MistralForCausalLM"], model_type="mistral", **changes)
+
+
+def gemma3(**changes):
+    return base(architectures=["Gemma3ForCausalLM"], model_type="gemma3_text", head_dim=24, hidden_act=None,
+                hidden_activation="gelu_pytorch_tanh", rope_theta=1000000.0, rope_local_base_freq=10000.0,
+                sliding_window=8, sliding_window_pattern=3, num_hidden_layers=4, rms_norm_eps=1e-6, **changes)
+
+
+# A language model inside one that sees: the file's names differ by its age.
+def gemma3_seeing(**changes):
+    text = gemma3(num_attention_heads=2, num_key_value_heads=1, query_pre_attn_scalar=20, **changes)
+    text.update(num_hidden_layers=3, hidden_size=32, intermediate_size=48)
+    del text["architectures"]
+    vision = {"model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+              "num_attention_heads": 1, "image_size": 4, "patch_size": 2, "vision_use_head": False}
+    return {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "mm_tokens_per_image": 1,
+            "image_token_index": 95, "boi_token_index": 94, "eoi_token_index": 93, "text_config": text,
+            "vision_config": vision}
 
 
 def ramp(first, step, count):
@@ -87,8 +115,32 @@ CHECKPOINTS = {
                               "long_factor": ramp(1.5, 1.25, 8)}),
         torch.bfloat16, 1),
     "multi_query": (base(num_key_value_heads=1, rms_norm_eps=1e-6), torch.float16, 1),
+    "qwen2_tied": (qwen2(tie_word_embeddings=True), torch.bfloat16, 1),
+    "qwen2_windows": (qwen2(num_hidden_layers=3, head_dim=24, use_sliding_window=True, sliding_window=8,
+                            max_window_layers=1), torch.bfloat16, 1),
+    "mistral": (mistral(head_dim=24, sliding_window=8), torch.bfloat16, 1),
+    # Several splits of attention, of which the window sees two at a time.
+    "mistral_long": (mistral(vocab_size=32, hidden_size=32, intermediate_size=48, head_dim=8, sliding_window=270,
+                             max_position_embeddings=1024), torch.bfloat16, 1),
+    "gemma3": (gemma3(query_pre_attn_scalar=24, rope_scaling={"rope_type": "linear", "factor": 8.0}),
+               torch.bfloat16, 1),
+    "gemma3_layer_types": (
+        gemma3(query_pre_attn_scalar=20, tie_word_embeddings=False, attention_bias=True,
+               layer_types=["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+               rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500000.0},
+                                "sliding_attention": {"rope_type": "default", "rope_theta": 20000.0}})
+        | {"hidden_size": 32, "intermediate_size": 48}, torch.float32, 1),
+    "gemma3_seeing": (gemma3_seeing(), torch.bfloat16, 1),
+    "gemma3_seeing_old_names": (gemma3_seeing(), torch.bfloat16, 1),
     "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
 }
+
+# Prompts beside those of 1, 13 and 37 tokens.
+LONG_PROMPTS = {"mistral_long": 530}
+# The names in Hub files that came before the present ones.
+OLD_NAMES = {"gemma3_seeing_old_names": (("model.language_model.", "language_model.model."),
+                                         ("model.vision_tower.", "vision_tower."),
+                                         ("model.multi_modal_projector.", "multi_modal_projector."))}
 
 GGUF_BASE = base(intermediate_size=96)
 # name -> (config, tensor type, extra metadata)
@@ -99,6 +151,9 @@ GGUFS = {
     "gguf_q8_0": (GGUF_BASE, "Q8_0", {}),
     "gguf_q4_0": (GGUF_BASE, "Q4_0", {}),
     "gguf_q4_1": (GGUF_BASE, "Q4_1", {}),
+    "gguf_q5_0": (GGUF_BASE, "Q5_0", {}),
+    "gguf_q5_1": (GGUF_BASE, "Q5_1", {}),
+    "gguf_k_quants": (base(hidden_size=256, intermediate_size=256, num_hidden_layers=1, num_key_value_heads=1), "K", {}),
     "gguf_rope_freqs_tied": (
         base(head_dim=24, intermediate_size=96, tie_word_embeddings=True,
              rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -114,6 +169,10 @@ GGUFS = {
 }
 
 
+# The same weights as a checkpoint above, in the other format.
+GGUF_COPIES = {"gguf_of_llama": "llama", "gguf_of_qwen2_tied": "qwen2_tied", "gguf_of_gemma3": "gemma3"}
+
+
 def redraw(model, seed):
     """Every parameter anew: matrices, norm weights, biases."""
     generator = torch.Generator().manual_seed(seed)
@@ -121,7 +180,8 @@ def redraw(model, seed):
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if "norm" in name:
-                parameter.copy_(1 + 0.3 * noise)
+                one = 0 if type(model).__name__.startswith("Gemma") else 1  # Gemma's norms add it themselves
+                parameter.copy_(one + 0.3 * noise)
             elif parameter.dim() == 1:
                 parameter.copy_(0.3 * noise)
             elif "embed" in name:
@@ -130,13 +190,16 @@ def redraw(model, seed):
                 parameter.copy_(noise * 1.6 / parameter.shape[1] ** 0.5)
 
 
-def prompts_for(vocabulary, seed):
-    generator = np.random.default_rng(seed)
-    return [generator.integers(0, vocabulary, size=n).tolist() for n in (1, 13, 37)]
+def prompts_for(name, config):
+    generator = np.random.default_rng(sum(name.encode()) + 1)
+    vocabulary = config.get("text_config", config)["vocab_size"] - (3 if "text_config" in config else 0)
+    sizes = (1, 13, 37, LONG_PROMPTS[name]) if name in LONG_PROMPTS else (1, 13, 37)
+    return [generator.integers(0, vocabulary, size=n).tolist() for n in sizes]
 
 
 def depends_on_length(model):
-    return model.config.rope_parameters["rope_type"] in ("dynamic", "longrope")
+    rope = getattr(model.config, "rope_parameters", {})
+    return rope.get("rope_type") in ("dynamic", "longrope")
 
 
 def logprobs(logits):
@@ -175,8 +238,12 @@ def reference(make_model, prompts):
     return tensors
 
 
-def load(folder):
-    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+def model_class(config):
+    return getattr(transformers, config["architectures"][0])
+
+
+def load(folder, config):
+    return model_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def save_shards(folder, tensors, shards):
@@ -203,13 +270,15 @@ def fresh(name):
 def make_checkpoint(name, config, dtype, shards):
     folder = fresh(name)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    model = LlamaForCausalLM(LlamaConfig.from_pretrained(folder)).to(torch.float32)
+    model = model_class(config)(AutoConfig.from_pretrained(folder)).to(torch.float32)
     redraw(model, seed=sum(name.encode()))
+    tied = model.config.tie_word_embeddings
     tensors = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()
-               if not (key == "lm_head.weight" and config.get("tie_word_embeddings"))}
+               if not (key == "lm_head.weight" and tied)}
+    for new, old in OLD_NAMES.get(name, ()):
+        tensors = {old + key.removeprefix(new) if key.startswith(new) else key: tensors[key] for key in tensors}
     save_shards(folder, tensors, shards)
-    save_file(reference(lambda: load(folder), prompts_for(config["vocab_size"], sum(name.encode()) + 1)),
-              folder / "reference.safetensors")
+    save_file(reference(lambda: load(folder, config), prompts_for(name, config)), folder / "reference.safetensors")
 
 
 def permute(rows, heads):
@@ -221,7 +290,7 @@ def unpermute(rows, heads):
     return rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-GGUF_NAMES = {
+GGUF_NAMES = {  # of Llama and Qwen2
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
@@ -230,58 +299,107 @@ GGUF_NAMES = {
 }
 
 
-def gguf_name(name):
+GEMMA3_GGUF_NAMES = GGUF_NAMES | {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+}
+GGUF_ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "gemma3_text": "gemma3"}
+
+
+def gguf_name(name, config):
+    names = GEMMA3_GGUF_NAMES if config.model_type == "gemma3_text" else GGUF_NAMES
     stem, kind = name.rsplit(".", 1)
     if stem.startswith("model.layers."):
         _, _, layer, part = stem.split(".", 3)
-        return f"blk.{layer}.{GGUF_NAMES[part]}.{kind}"
-    return f"{GGUF_NAMES[stem]}.{kind}"
+        return f"blk.{layer}.{names[part]}.{kind}"
+    return f"{names[stem]}.{kind}"
 
 
 def gguf_heads(name, config):
+    if config.model_type != "llama":
+        return 0
     if ".q_proj" in name:
         return config.num_attention_heads
     return config.num_key_value_heads if ".k_proj" in name else 0
 
 
-def make_gguf(name, config, kind, scaling):
-    folder = fresh(name)
-    config = LlamaConfig(**{k: v for k, v in config.items() if k != "architectures"})
-    model = LlamaForCausalLM(config)
-    redraw(model, seed=sum(name.encode()))
-    file_type = gguf.GGMLQuantizationType[kind]
-    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+def gguf_writer(path, config, scaling):
+    writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES[config.model_type])
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.head_dim)
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+    writer.add_rope_dimension_count(head_dim)
     writer.add_vocab_size(config.vocab_size)
+    if config.model_type == "gemma3_text":
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_uint32("gemma3.attention.sliding_window_pattern", config.layer_types.index("full_attention") + 1)
+        scaling = rope["full_attention"] | {"type": rope["full_attention"]["rope_type"]}
     if scaling:
         writer.add_rope_scaling_type(gguf.RopeScalingType(scaling["type"]))
         writer.add_rope_scaling_factor(scaling["factor"])
         if "orig_ctx" in scaling:
             writer.add_rope_scaling_orig_ctx_len(scaling["orig_ctx"])
+    return writer
 
-    stored = {}
+
+# The gguf package reads k-quants and does not make them: random quants under scales that give ordinary weights.
+K_KINDS = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+
+
+def random_k_quants(shape, kind, seed):
+    tensor_type = gguf.GGMLQuantizationType[kind]
+    size = gguf.GGML_QUANT_SIZES[tensor_type][1]
+    data = np.random.default_rng(seed).integers(0, 256, size=(shape[0], shape[1] // 256, size), dtype=np.uint8)
+    for at in K_KINDS[kind]:  # a scale of one, to see how large the numbers are
+        data[..., at : at + 2] = np.array([1], dtype=np.float16).view(np.uint8)
+    if kind in ("Q2_K", "Q4_K", "Q5_K"):  # least values are as large as the middle of the quants
+        data[..., K_KINDS[kind][1] : K_KINDS[kind][1] + 2] = np.array(
+            [{"Q2_K": 1.5, "Q4_K": 7.5, "Q5_K": 15.5}[kind]], dtype=np.float16).view(np.uint8)
+    deviation = gguf.quants.dequantize(data.reshape(shape[0], -1), tensor_type).std()
+    for at in K_KINDS[kind]:
+        halves = data[..., at : at + 2].copy().view(np.float16)
+        scaled = (halves * (1.6 / shape[1] ** 0.5 / deviation)).astype(np.float16)
+        data[..., at : at + 2] = scaled.view(np.uint8)
+    return data.reshape(shape[0], -1), tensor_type
+
+
+def quantised(rows, key, kind):
+    if rows.ndim != 2:
+        return rows.astype(np.float32), gguf.GGMLQuantizationType.F32
+    if kind == "K":
+        kinds = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
+        seed = sum(key.encode())
+        return random_k_quants(rows.shape, kinds[seed % len(kinds)], seed)
+    tensor_type = gguf.GGMLQuantizationType[kind]
+    return gguf.quants.quantize(rows, tensor_type), tensor_type
+
+
+def write_gguf(writer, model, kind):
+    """Returns the weights as the file has them, with the names and rows of transformers."""
+    config, stored = model.config, {}
     for key, value in model.state_dict().items():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        rows, heads = value.numpy(), gguf_heads(key, config)
+        rows, heads = value.float().numpy(), gguf_heads(key, config)
+        if config.model_type == "gemma3_text" and "norm" in key:
+            rows = rows + np.float32(1)  # as llama.cpp's converter writes them
         if heads:
             rows = permute(rows, heads)
-        tensor_type = file_type if rows.ndim == 2 else gguf.GGMLQuantizationType.F32
-        data = gguf.quants.quantize(rows, tensor_type)
-        writer.add_tensor(gguf_name(key), data, raw_dtype=tensor_type)
+        data, tensor_type = quantised(rows, key, kind)
+        writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
         widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
         stored[key] = torch.from_numpy(np.array(unpermute(widened, heads) if heads else widened))
-    if config.rope_parameters["rope_type"] == "llama3":
+    if config.rope_parameters.get("rope_type") == "llama3":
         scaled = model.model.rotary_emb.inv_freq
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
         plain = 1.0 / config.rope_parameters["rope_theta"] ** exponent
@@ -290,9 +408,20 @@ def make_gguf(name, config, kind, scaling):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return stored
+
+
+def make_gguf(name, config, kind, scaling):
+    folder = fresh(name)
+    model_type = model_class(config)
+    prompts = prompts_for(name, config)
+    config = model_type.config_class(**{k: v for k, v in config.items() if k != "architectures"})
+    model = model_type(config)
+    redraw(model, seed=sum(name.encode()))
+    stored = write_gguf(gguf_writer(folder / "model.gguf", config, scaling), model, kind)
 
     def widened_model():
-        copy = LlamaForCausalLM(config).to(torch.float32)
+        copy = model_type(config).to(torch.float32)
         copy.config._attn_implementation = "eager"
         if config.tie_word_embeddings:
             copy.load_state_dict({**stored, "lm_head.weight": stored["model.embed_tokens.weight"]})
@@ -300,8 +429,15 @@ def make_gguf(name, config, kind, scaling):
             copy.load_state_dict(stored)
         return copy.eval()
 
-    save_file(reference(widened_model, prompts_for(config.vocab_size, sum(name.encode()) + 1)),
-              folder / "reference.safetensors")
+    save_file(reference(widened_model, prompts), folder / "reference.safetensors")
+
+
+def make_gguf_copy(name, original):
+    """The reference is the original's: the weights are the same numbers."""
+    folder = fresh(name)
+    model = load(GOLDEN / original, json.loads((GOLDEN / original / "config.json").read_text()))
+    write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "BF16")
+    shutil.copy(GOLDEN / original / "reference.safetensors", folder)
 
 
 def make_dequantize():
@@ -310,18 +446,20 @@ def make_dequantize():
     specials = np.array([0x0000, 0x8000, 0x0001, 0x83ff, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00, 0xfe01,
                          0x3c00, 0xbc00], dtype=np.uint16)
     tensors = {}
-    for kind in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"):
+    # Where a block's halves stand: its scale, and its least value or the scale of its least values.
+    halves = {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82),
+              "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+    for kind in ("F32", "F16", "BF16", *halves):
         tensor_type = gguf.GGMLQuantizationType[kind]
         elements, size = gguf.GGML_QUANT_SIZES[tensor_type]
-        blocks = 64 if elements > 1 else 512
+        blocks = {1: 512, 32: 64, 256: 34}[elements]
         data = generator.integers(0, 256, size=(blocks, size), dtype=np.uint8)
-        if elements > 1:  # scales (and least values) of every class of number
+        if kind in halves:  # every class of number, one half at a time; the other is an ordinary one
             for i in range(len(specials)):
-                data[i, :2] = specials[i : i + 1].view(np.uint8)
-                if kind == "Q4_1":
-                    data[i, 2:4] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
-                    data[i + 16, :2] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
-                    data[i + 16, 2:4] = specials[i : i + 1].view(np.uint8)
+                for n, at in enumerate(halves[kind]):
+                    for other in halves[kind]:
+                        data[i + 16 * n, other : other + 2] = np.array([0x2e66], dtype=np.uint16).view(np.uint8)
+                    data[i + 16 * n, at : at + 2] = specials[i : i + 1].view(np.uint8)
         elif kind == "F16":
             data[: len(specials)] = specials.view(np.uint8).reshape(-1, 2)
         with np.errstate(all="ignore"):
@@ -385,6 +523,9 @@ def main():
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)
+    for name, original in GGUF_COPIES.items():
+        if not options.names or name in options.names:
+            make_gguf_copy(name, original)
     if not options.names or "dequantize" in options.names:
         make_dequantize()
 

@@ -45,7 +45,7 @@ def environment():
         )
 
     def raise_exception(message):
-        raise jinja2.exceptions.TemplateError(message)
+        raise Raised(message)
 
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
@@ -53,10 +53,16 @@ def environment():
     return env
 
 
+class Raised(Exception):
+    """A template's own raise_exception()."""
+
+
 def render(env, source, variables):
-    """The text, or None when the template fails."""
+    """The text, {"raised": message}, or None when the template fails otherwise."""
     try:
         return env.from_string(source).render(**variables)
+    except Raised as raised:
+        return {"raised": str(raised)}
     except Exception:  # any failure of the template: the test expects a failure too
         return None
 
@@ -100,6 +106,27 @@ SEARCH = {
                 },
             },
             "required": ["terms"],
+        },
+    },
+}
+PAINT = {
+    "type": "function",
+    "function": {
+        "name": "paint",
+        "description": "Paints.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "strokes": {"type": "array", "description": "What to draw, in order, from left to right.",
+                            "items": {"type": "object", "properties": {
+                                "at": {"type": "array", "items": {"type": "number"}},
+                                "colour": {"oneOf": [{"type": "string"}, {"type": "integer"}]}},
+                                "required": ["at"]}},
+                "size": {"type": "integer", "minimum": -1, "maximum": 1e3, "default": 0},
+                "Layers": {"type": ["string", "null"], "enum": ["top", "bottom"], "default": None,
+                           "description": "Which"},
+                "ratio": {"type": "number", "default": 1.50, "nullable": True, "description": ""},
+            },
         },
     },
 }
@@ -174,6 +201,64 @@ CONVERSATIONS = {
         "reasoning_effort": "high", "add_generation_prompt": True,
     },
     "same_role": {"messages": [user("a"), user("b")]},
+    "assistant_first": {"messages": [assistant("Welcome."), user("Hi"), assistant("Hm"),
+                                     assistant("Go on")]},
+    "odd_role": {"messages": [user("a"), {"role": "critic", "content": "b"}]},
+    "developer": {"messages": [{"role": "developer", "content": "Use /no_think."}, user("a /think")],
+                  "add_generation_prompt": True, "enable_thinking": True},
+    "string_arguments": {
+        "messages": [
+            system("/think Now."),
+            user("Weather?"),
+            assistant("I look.\n", reasoning_content="Which place?", tool_calls=[
+                {"id": "functions.get_weather:0", "type": "function", "function": {
+                    "name": "get_weather", "arguments": "{\"place\": \"Z\u00fcrich\", \"days\": 2}"}}]),
+            {"role": "tool", "content": "{\"sky\": \"\u2601\"}", "tool_call_id": "functions.get_weather:0"},
+        ],
+        "tools": [WEATHER], "add_generation_prompt": True, "thinking": True,
+    },
+    "agent": {
+        "messages": [
+            user("Plan."), assistant("<think>a</think>Plan", tool_calls=[CALL2]),
+            {"role": "tool", "name": "search", "content": "hit 1", "tool_call_id": "jklmnopqr"},
+            assistant("", tool_calls=[CALL]),
+            {"role": "tool", "name": "get_weather", "content": "rain", "tool_call_id": "abcdefghi"},
+            assistant("<think>\nb\n</think>\n\nWet.", reasoning_content="b"), user("More?"),
+            assistant("<think>c</think>", tool_calls=[CALL]),
+            {"role": "tool", "name": "get_weather", "content": "sun", "tool_call_id": "abcdefghi"},
+        ],
+        "tools": [SEARCH, WEATHER], "add_generation_prompt": True, "thinking_budget": 512,
+    },
+    "typed_tools": {"messages": [user("Paint.")], "tools": [PAINT], "add_generation_prompt": True,
+                    "thinking_budget": 0, "enable_thinking": False, "custom_tools": [PAINT]},
+    "tool_content": {
+        "messages": [
+            user("x"), {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "abcdefghi", "content": {"content": {"n": 1e-7, "big": 2**53 + 1}}},
+            {"role": "tool", "tool_call_id": "abcdefghi",
+             "content": [{"type": "text", "text": "part"}, {"output": [1.0, None, True]}]},
+        ],
+    },
+    "rag": {
+        "messages": [system("Cite."), user("Who?")],
+        "documents": [{"doc_id": 1, "title": "\u00c9t\u00e9", "text": "Sun & sea.\n"},
+                      {"doc_id": "two", "title": "b\"c", "text": ""}],
+        "tools": [WEATHER], "controls": {"citations": True, "hallucinations": False, "length": "long"},
+        "citation_mode": "fast", "safety_mode": "strict", "add_generation_prompt": True,
+    },
+    "continued": {"messages": [user("Write."), assistant("<think>\nA poem\n</think>\nRoses are", prefix=True,
+                                                       thinking="A poem", name="poet")],
+                  "continue_final_message": True, "thinking": True, "add_generation_prompt": False},
+    "system_parts": {"messages": [
+        {"role": "system", "content": [{"type": "text", "text": " S "}]},
+        {"role": "user", "content": [{"type": "image"}, {"type": "video"}, {"type": "text", "text": "t"}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "h"}]},
+                                          {"type": "text", "text": "a "}]},
+        user("u")], "add_vision_id": True, "add_generation_prompt": True},
+    "long": {"messages": [system("S" * 70)] + [
+        turn for i in range(6) for turn in (user(f"Frage {i}: " + "\u00e4\u4e2d " * (i * i)),
+                                            assistant(f"- {i}\n\t* b\r\n" + "z" * i))],
+             "add_generation_prompt": True},
 }
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 

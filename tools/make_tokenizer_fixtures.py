@@ -2,18 +2,23 @@
 """Writes tests/gateway/text/tokenizer/testdata: small tokenizers and the ids that the `tokenizers`
 library gives for a corpus chosen to be nasty.
 
-    pip install tokenizers==0.22.1 gguf==0.19.0
+    pip install tokenizers==0.22.1 gguf==0.19.0 sentencepiece==0.2.3
     tools/make_tokenizer_fixtures.py [--smollm2 models/SmolLM2-135M-Instruct.Q4_1.gguf]
 
 The tests need only what is written here. The oracle of a GGUF vocabulary is a `tokenizers` pipeline put
 together by hand: loaders of GGUF files in other libraries drop the file's pre-tokenizer.
 """
 import argparse
+import io
 import json
 import pathlib
 import random
+import re
+import tempfile
+import unicodedata
 
 import gguf
+import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, processors, trainers
 from tokenizers import pre_tokenizers as pre
 
@@ -156,6 +161,22 @@ def json_fixtures():
     yield "syntax", t
 
 
+def characters_in(ranges):
+    """A class of the code points "41-5A 61-7A B5"."""
+    return "[" + "".join("-".join(rf"\x{{{x}}}" for x in part.split("-")) for part in ranges.split()) + "]"
+
+
+# The cased letters and the punctuation of DeepSeek LLM's pattern.
+DEEPSEEK_LETTERS = characters_in(
+    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C 38E-3A1 3A3-3F5 3F7-481 "
+    "48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45 "
+    "1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D 1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC "
+    "1FF2-1FF4 1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 2126 2128 212A-212D 212F-2134 2139 213C-213F 2145-2149 214E 2183 "
+    "2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 A640-A66D A680-A69B A722-A76F A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 "
+    "FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943")
+DEEPSEEK_SIGNS = characters_in("21-2F 3A-7E FF01-FF0F FF1A-FF5E 2018-201F 3000-3002")
+DEEPSEEK_LLM = chain(split(r"[\r\n]"), split(rf"\s?{DEEPSEEK_LETTERS}+"), split(rf"\s?{DEEPSEEK_SIGNS}+"), split(r"\s+$"), split(CJK_LLM),
+                     pre.Digits(False))
 DEEPSEEK_CODER = chain(split(r"[\r\n]"), split(r"\s?\p{L}+"), split(r"\s?\p{P}+"), split(CJK_LLM), pre.Digits(True))
 GGUF_PRE = {
     "gpt-2": pre.ByteLevel(add_prefix_space=False),
@@ -163,9 +184,11 @@ GGUF_PRE = {
     "llama-bpe": chain(split(LLAMA3)),
     "dbrx": chain(split(LLAMA3)),
     "qwen2": chain(split(QWEN2)),
+    "qwen35": chain(split(QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]"))),
     "tekken": chain(split(TEKKEN)),
     "gpt-4o": chain(split(GPT4O)),
     "falcon": chain(split(r"[\p{P}\$\+<=>\^~\|`]+"), split(GPT2), split("[0-9][0-9][0-9]")),
+    "deepseek-llm": DEEPSEEK_LLM,
     "deepseek-coder": DEEPSEEK_CODER,
     "deepseek-v3": chain(split(r"\p{N}{1,3}"), split(CJK_V3), split(V3_WORDS)),
     "default": chain(split(r"[\p{P}\$\+<=>\^~\|]+"), split(GPT2), split(r"\p{N}+"), split("[0-9][0-9][0-9]")),
@@ -174,8 +197,8 @@ CONTROL, USER_DEFINED, NORMAL, UNKNOWN, BYTE = (gguf.TokenType.CONTROL, gguf.Tok
                                                 gguf.TokenType.UNKNOWN, gguf.TokenType.BYTE)
 
 
-def write_gguf(name, model, tokens, types, **values):
-    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", "llama")
+def write_gguf(path, model, tokens, types, **values):
+    writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model(model)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
@@ -194,7 +217,7 @@ def gguf_fixtures():
         merges = [" ".join(m) for m in data["merges"]]
         bos, eos = len(tokens) - 3, len(tokens) - 2
         family = name in ("llama-bpe", "tekken")  # adds BOS and ignores merges
-        write_gguf(f"pre_{name}", "gpt2", tokens, [NORMAL] * bos + [CONTROL, CONTROL, USER_DEFINED],
+        write_gguf(OUT / f"pre_{name}.gguf", "gpt2", tokens, [NORMAL] * bos + [CONTROL, CONTROL, USER_DEFINED],
                    tokenizer_pre=name, token_merges=merges, bos_token_id=bos, eos_token_id=eos)
         data["ignore_merges"] = family
         data["vocab"] = {x: i for i, x in enumerate(tokens)}
@@ -216,7 +239,7 @@ def gguf_fixtures():
         scores = [-float(rank.get(x, 5000 + i)) for i, x in enumerate(tokens)]
         types = [UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256 + [NORMAL] * (len(tokens) - 261) + [USER_DEFINED] * 2
         name = "spm" if prefix else "spm_no_prefix"
-        write_gguf(name, "llama", tokens, types, token_scores=scores, unk_token_id=0, bos_token_id=1, eos_token_id=2,
+        write_gguf(OUT / f"{name}.gguf", "llama", tokens, types, token_scores=scores, unk_token_id=0, bos_token_id=1, eos_token_id=2,
                    add_space_prefix=prefix, add_eos_token=not prefix)
         # The twin: every way to cut a token in two is a merge, in the order of scores.
         order = sorted((x for x, y in zip(tokens, types) if y == NORMAL), key=lambda x: -scores[tokens.index(x)])
@@ -234,6 +257,135 @@ def gguf_fixtures():
         t.add_tokens([AddedToken(x, normalized=False) for x in ("<tool>", "  ")])
         t.post_processor = template(t, "<s> $A" if prefix else "<s> $A </s>")
         yield name, t
+
+
+class Pieces:
+    """The reference of GGUF vocabularies that no other loader reads: added tokens are cut out, `encode_text` does the rest."""
+
+    def __init__(self, special, added, encode_text, decode, eos=None):
+        self.special, self.added, self.encode_text, self.decode_ids, self.eos = special, added, encode_text, decode, eos
+        self.encode_special_tokens = False
+
+    def encode(self, text, add_special_tokens):
+        tokens = self.added if self.encode_special_tokens else {**self.special, **self.added}
+        ids = []
+        parts = re.split("(" + "|".join(sorted(map(re.escape, tokens), key=len, reverse=True)) + ")", text) if tokens else [text]
+        for part in parts:
+            ids += [tokens[part]] if part in tokens else self.encode_text(part) if part else []
+        return type("Encoding", (), {"ids": ids + [self.eos] * bool(add_special_tokens and self.eos is not None)})
+
+    def decode(self, ids):
+        return self.decode_ids([i for i in ids if i not in self.special.values()])
+
+
+def sentencepiece_model(sentences, size, **options):
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(sentences), model_writer=out, vocab_size=size, minloglevel=2,
+                                             pad_id=3, num_threads=1, hard_vocab_limit=False, **options)
+    return out.getvalue()
+
+
+def charsmap_of(model):
+    """normalizer_spec.precompiled_charsmap, read from the file itself."""
+    def fields(data):
+        at = 0
+
+        def varint():
+            nonlocal at
+            value = shift = 0
+            while True:
+                at += 1
+                value |= (data[at - 1] & 127) << shift
+                shift += 7
+                if data[at - 1] < 128:
+                    return value
+        while at < len(data):
+            key = varint()
+            size = {0: 0, 1: 8, 2: 0, 5: 4}[key & 7]
+            if key & 7 == 0:
+                yield key >> 3, varint()
+                continue
+            size = size or varint()
+            yield key >> 3, data[at:at + size]
+            at += size
+    return next(dict(fields(value))[2] for number, value in fields(model) if number == 3)
+
+
+def small_rules():
+    """A few of NFKC's replacements and SentencePiece's own, as the trainer reads them."""
+    rules = {c: unicodedata.normalize("NFKC", c) for c in "ªº½²™㎏①ﬁﬂⅧ１２３ｆｕｌｗｉｄｔｈ\u3000\xa0\u2003"}
+    rules |= {c: " " for c in "\t\n\r\u2581\u2028\u200b\u200d"} | {c: "" for c in "\x01\x02\x1b\x7f"}
+    rules |= {unicodedata.normalize("NFD", c): c for c in "éäñ"} | {"e\u0301\u0323": "q", "''": '"', "ab": "ba"}
+    return "".join(" ".join(f"{ord(c):X}" for c in old) + "\t" + " ".join(f"{ord(c):X}" for c in new) + "\n" for old, new in rules.items())
+
+
+def unigram_fixtures():
+    """JSON and GGUF files of one Unigram vocabulary each, with and without byte fallback."""
+    sentences = [line for text in CORPUS * 4 for line in text.splitlines() if line]
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+        rules.write(small_rules())
+        rules.flush()
+        common = {"normalization_rule_tsv": rules.name, "user_defined_symbols": ["<tool>"], "character_coverage": 0.98}
+        plain = sentencepiece_model(sentences, 500, **common)
+        fallback = sentencepiece_model(sentences, 700, byte_fallback=True, **common)
+        untrimmed = sentencepiece_model(sentences, 400, remove_extra_whitespaces=False, add_dummy_prefix=False, **common)
+    special = {"<unk>": 0, "<s>": 1, "</s>": 2, "<pad>": 3}
+    for name, model, keep in (("t5", plain, False), ("t5_bytes", fallback, False), ("t5_spaces", untrimmed, True)):
+        spm = sentencepiece.SentencePieceProcessor(model_proto=model)
+        vocabulary = [(spm.id_to_piece(i), spm.get_score(i)) for i in range(spm.vocab_size())]
+        tool = spm.piece_to_id("<tool>")
+        types = [UNKNOWN if spm.is_unknown(i) else CONTROL if spm.is_control(i) else BYTE if spm.is_byte(i) else USER_DEFINED if i == tool else NORMAL
+                 for i in range(len(vocabulary))]
+        write_gguf(OUT / f"{name}.gguf", "t5", [x for x, _ in vocabulary], types, token_scores=[y for _, y in vocabulary], unk_token_id=0,
+                   bos_token_id=1, eos_token_id=2, add_space_prefix=not keep, remove_extra_whitespaces=not keep,
+                   precompiled_charsmap=charsmap_of(model))
+        # SentencePiece adds up floats, others doubles: its normalisation, but the library's sums. The library finds
+        # byte tokens by their names in text, too.
+        sums = Tokenizer(models.Unigram([(chr(0x10FFF0 + i) if x in special else x, y) for i, (x, y) in enumerate(vocabulary)], unk_id=0,
+                                        byte_fallback=name == "t5_bytes"))
+        yield name, Pieces(special, {"<tool>": tool}, lambda text, spm=spm, sums=sums: spm.encode(text) if "<0x" in text else sums.encode(spm.normalize(text)).ids,
+                           lambda ids, spm=spm: decode_pieces([spm.id_to_piece(i) for i in ids], strip=not keep), eos=2)
+        if name == "t5_spaces":
+            continue
+        t = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=name == "t5_bytes"))
+        if name == "t5":
+            t.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap_of(model)), normalizers.Replace(Regex(" {2,}"), "▁")])
+            t.pre_tokenizer, t.decoder = pre.Metaspace(), decoders.Metaspace()
+        else:
+            t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+            t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+        t.add_special_tokens([AddedToken(x, normalized=False) for x in special])
+        t.add_tokens([AddedToken("<tool>", normalized=False), AddedToken("new")])
+        t.post_processor = template(t, "$A </s>")
+        yield "unigram" + name[2:], t
+
+
+def decode_pieces(pieces, strip):
+    data = b"".join(bytes([int(x[3:5], 16)]) if re.fullmatch("<0x[0-9A-F]{2}>", x) else x.replace("▁", " ").encode() for x in pieces)
+    return data[1 if strip and data[:1] == b" " else 0:].decode(errors="replace")
+
+
+def rwkv_fixture():
+    """A World vocabulary in small: all bytes, then byte strings of the corpus, some of them cut inside characters."""
+    counts = {}
+    for data in (text.encode() for text in CORPUS):
+        for size in (2, 3, 5, 8):
+            for at in range(len(data) - size + 1):
+                counts[data[at:at + size]] = counts.get(data[at:at + size], 0) + 1
+    tokens = [b"<s>"] + [bytes([b]) for b in range(256)] + sorted(counts, key=lambda x: (-counts[x], x))[:300] + [b"<tool>"]
+    ids = {x: i for i, x in enumerate(tokens)}
+    write_gguf(OUT / "rwkv.gguf", "rwkv", [repr(x)[2:-1] for x in tokens] + ["[PAD]"],
+               [CONTROL] + [NORMAL] * (len(tokens) - 2) + [USER_DEFINED, gguf.TokenType.UNUSED], eos_token_id=0, bos_token_id=0)
+
+    def encode(text):
+        data, at, out = text.encode(), 0, []
+        while at < len(data):
+            size = next(n for n in range(8, 0, -1) if 0 < ids.get(data[at:at + n], 0) < len(tokens) - 1)
+            out.append(ids[data[at:at + size]])
+            at += len(data[at:at + size])
+        return out
+    return "rwkv", Pieces({"<s>": 0}, {"<tool>": ids[b"<tool>"]}, encode,
+                          lambda x: b"".join(tokens[i] for i in x).decode(errors="replace"))
 
 
 def smollm2(path):
@@ -268,25 +420,47 @@ def sweep(t):
     return f"{hash_:016x}"
 
 
+def without_special(t):
+    """What text that is not parsed for special tokens becomes. The library's Unigram would find them all the same."""
+    data = json.loads(t.to_str())
+    if data["model"]["type"] != "Unigram":
+        t = Tokenizer.from_str(t.to_str())
+        t.encode_special_tokens = True
+        return t
+    special = {x["content"] for x in data["added_tokens"] if x["special"]}
+    data["model"]["vocab"] = [[chr(0x10FFF0 + i) if x in special else x, y] for i, (x, y) in enumerate(data["model"]["vocab"])]
+    data["added_tokens"] = [x for x in data["added_tokens"] if not x["special"]]
+    data["post_processor"] = None
+    return Tokenizer.from_str(json.dumps(data))
+
+
 def expected(t, name):
-    t = Tokenizer.from_str(t.to_str())  # added tokens are normalised when a file is loaded
-    bos = json.loads(t.to_str())["post_processor"]
+    bos = False
+    if isinstance(t, Tokenizer):
+        t = Tokenizer.from_str(t.to_str())  # added tokens are normalised when a file is loaded
+        bos = t.encode("a").ids[:1] != t.encode("a", add_special_tokens=False).ids[:1]
+        plain_t = without_special(t)
     rows, texts = [], []
     for text in CORPUS:
         ids = t.encode(text, add_special_tokens=True).ids
         if bos and len(ids) > 1 and ids[0] == ids[1]:
             ids = ids[1:]  # the library doubles a BOS that the text starts with
         plain = t.encode(text, add_special_tokens=False).ids
-        t.encode_special_tokens = True
-        unparsed = t.encode(text, add_special_tokens=False).ids
-        t.encode_special_tokens = False
+        if isinstance(t, Tokenizer):
+            unparsed = plain_t.encode(text, add_special_tokens=False).ids
+        else:
+            t.encode_special_tokens = True
+            unparsed = t.encode(text, add_special_tokens=False).ids
+            t.encode_special_tokens = False
         rows.append([ids, None if plain == ids else plain, None if unparsed == plain else unparsed])
         decoded = t.decode(plain)
         # Added tokens like "é" are not in the byte alphabet, but the library decodes them as if they were.
         lost = name == "added" and "\ufffd" in decoded
         # Its Metaspace decoder drops every space of the first token, not only the first.
-        first = t.id_to_token(plain[0]) if plain else ""
-        lost |= name.startswith("metaspace") and "▁" in first[1:]
+        first = t.id_to_token(plain[0]) if plain and isinstance(t, Tokenizer) else ""
+        lost |= name.startswith(("metaspace", "unigram")) and "▁" in first[1:]
+        # Bytes that are not UTF-8 together it takes for so many U+FFFD, ASCII included.
+        lost |= name == "unigram_bytes" and "<0x41>" in text
         texts.append(None if lost else decoded)
     return {"name": name, "ids": rows, "decoded": texts, "sweep": sweep(t)}
 
@@ -294,21 +468,21 @@ def expected(t, name):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--smollm2", help="the default model: writes its expected ids too")
+    parser.add_argument("--only", nargs="*", help="leave all files but these as they are (training breaks ties at random)")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     random.seed(0)
     (OUT / "corpus.json").write_text(json.dumps(CORPUS, ensure_ascii=True))
-
-    def write(name, t):
-        (OUT / f"{name}.expected.json").write_text(json.dumps(expected(t, name), separators=(",", ":")))
-
-    for name, t in json_fixtures():
-        (OUT / f"{name}.json").write_text(json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":")))
-        write(name, t)
-    for name, t in gguf_fixtures():
-        write(name, t)
+    generators = [json_fixtures(), gguf_fixtures(), unigram_fixtures(), [rwkv_fixture()]]
     if options.smollm2:
-        write("smollm2", smollm2(options.smollm2))
+        generators.append([("smollm2", smollm2(options.smollm2))])
+    kept = {path: path.read_bytes() for path in OUT.iterdir() if options.only and path.name.split(".")[0] not in options.only}
+    for name, t in (x for generator in generators for x in generator):
+        if isinstance(t, Tokenizer) and not (OUT / f"{name}.gguf").exists() and name != "smollm2":
+            (OUT / f"{name}.json").write_text(json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":")))
+        (OUT / f"{name}.expected.json").write_text(json.dumps(expected(t, name), separators=(",", ":")))
+    for path, data in kept.items():
+        path.write_bytes(data)
 
 
 if __name__ == "__main__":

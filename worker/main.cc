@@ -20,6 +20,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/base/trace.h"
 #include "shared/ipc/channel.h"
 #include "worker/cores.h"
 #include "worker/engine/channel_port.h"
@@ -31,7 +32,8 @@
 #include "worker/state/state.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
-ABSL_FLAG(std::string, dtype, "auto", "arithmetic, activations and KV cache: auto, f32 or bf16");
+ABSL_FLAG(std::string, dtype, "auto",
+          "arithmetic, activations and KV cache: auto, f32, bf16 or f16");
 ABSL_FLAG(std::string, device, "cpu", "cpu");
 ABSL_FLAG(std::string, ops, "cpu", "operations: cpu, or reference (libtorch, for comparison)");
 ABSL_FLAG(int, channel_fd, -1, "the channel's descriptor, from the gateway");
@@ -43,6 +45,9 @@ ABSL_FLAG(int64_t, max_batch_tokens, 2048, "tokens of one step");
 ABSL_FLAG(int64_t, max_context, 0, "longest prompt + output; 0: what the model states");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "memory for the KV cache; 0: the smaller of a quarter of free memory and what is usable");
+ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
+
+ABSL_FLAG(std::string, trace_file, "", "the gateway's trace, to append to; empty: none");
 
 namespace shardline {
 namespace {
@@ -63,8 +68,8 @@ absl::Status CheckFlags(const std::vector<std::string>& positional) {
   }
   if (absl::GetFlag(FLAGS_model).empty()) return InvalidArgument("--model is missing");
   if (device != "cpu") return InvalidArgument("--device ", device, ": only cpu is served");
-  if (dtype != "auto" && dtype != "f32" && dtype != "bf16") {
-    return InvalidArgument("--dtype ", dtype, ": auto, f32 or bf16");
+  if (dtype != "auto" && dtype != "f32" && dtype != "bf16" && dtype != "f16") {
+    return InvalidArgument("--dtype ", dtype, ": auto, f32, bf16 or f16");
   }
   if (ops != "cpu" && ops != "reference")
     return InvalidArgument("--ops ", ops, ": cpu or reference");
@@ -111,6 +116,7 @@ class ProgressSender {
 
 // All that a step needs, in the order of construction.
 struct Worker {
+  std::unique_ptr<Trace> trace;  // null: none
   std::unique_ptr<ThreadPool> threads;
   std::unique_ptr<ProcessGroup> group;
   std::unique_ptr<Model> model;
@@ -139,8 +145,9 @@ absl::Status LoadModel(Channel& channel, Port& port, const Ops& ops, Worker& wor
 absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, Ready& ready) {
   const ModelInfo& info = worker.model->info();
   const int max_sequences = absl::GetFlag(FLAGS_max_sequences);
+  const KvLimits limits{max_sequences, info.context_tokens, absl::GetFlag(FLAGS_max_batch_tokens)};
   SL_ASSIGN_OR_RETURN(const KvPlan kv,
-                      PlanKv(worker.model->state_groups(), max_sequences, info.context_tokens,
+                      PlanKv(worker.model->state_groups(), limits,
                              absl::GetFlag(FLAGS_kv_cache_bytes), AvailableMemoryBytes()));
   SL_ASSIGN_OR_RETURN(worker.state,
                       StateStorage::Create(worker.model->state_groups(), kv.blocks_per_group,
@@ -150,7 +157,9 @@ absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, 
   options.limits = {max_sequences, absl::GetFlag(FLAGS_max_batch_tokens)};
   options.context_tokens = kv.context_tokens;
   options.eos_ids = configure.eos_ids;
+  options.kv_cache = !absl::GetFlag(FLAGS_no_kv_cache);
   options.threads = worker.threads.get();
+  options.trace = worker.trace.get();
   worker.engine =
       std::make_unique<Engine>(options, kv.blocks_per_group, *worker.model, *worker.state, port);
   ready.header.context_tokens = static_cast<uint32_t>(kv.context_tokens);
@@ -178,6 +187,9 @@ void Describe(const ModelInfo& info, const Ops& ops, Ready& ready) {
 absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   const Clock::time_point start = Clock::now();
   SL_ASSIGN_OR_RETURN(const Configure configure, ReceiveConfigure(channel));
+  if (const std::string path = absl::GetFlag(FLAGS_trace_file); !path.empty()) {
+    SL_ASSIGN_OR_RETURN(worker.trace, Trace::Join(path, "shardline-worker"));
+  }
   const Ops& ops = absl::GetFlag(FLAGS_ops) == "reference" ? ReferenceOps() : CpuOps();
   Ready ready;
   try {

@@ -6,6 +6,7 @@
 #include "gateway/prompt.h"
 #include "gateway/rpc/handlers.h"
 #include "gateway/validation.h"
+#include "shared/base/clock.h"
 
 namespace shardline {
 namespace {
@@ -80,7 +81,7 @@ TextRules TextRulesOf(const v1::GenerateRequest& request) {
 }
 
 absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequest& request,
-                                  uint64_t deadline_ns) {
+                                  const CallFacts& call) {
   SL_RETURN_IF_ERROR(CheckModel(gateway, request.model()));
   SL_RETURN_IF_ERROR(CheckFields(request));
   const Router::State state = gateway.router.state();
@@ -102,7 +103,8 @@ absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequ
   admission.echo = request.echo();
   admission.detach_ns = static_cast<uint64_t>(double{request.detach_seconds()} * 1e9);
   // What may outlive its call is not bound to the call's deadline either.
-  admission.deadline_ns = admission.detach_ns > 0 ? 0 : deadline_ns;
+  admission.deadline_ns = admission.detach_ns > 0 ? 0 : call.deadline_ns;
+  admission.parent = ParseTraceparent(call.traceparent);
   return admission;
 }
 
@@ -110,13 +112,19 @@ absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequ
 
 absl::StatusOr<std::shared_ptr<LiveRequest>> StartGenerate(const Gateway& gateway,
                                                            const v1::GenerateRequest& request,
-                                                           uint64_t deadline_ns) {
+                                                           const CallFacts& call) {
+  const uint64_t begin = gateway.trace == nullptr ? 0 : MonotonicNanoseconds();
   const auto start = [&]() -> absl::StatusOr<std::shared_ptr<LiveRequest>> {
-    SL_ASSIGN_OR_RETURN(Admission admission, Prepare(gateway, request, deadline_ns));
+    SL_ASSIGN_OR_RETURN(Admission admission, Prepare(gateway, request, call));
     return gateway.router.Admit(std::move(admission));
   };
   auto live = start();
   if (!live.ok()) gateway.metrics.Rejected();
+  if (gateway.trace != nullptr) {
+    TraceArguments arguments;
+    if (live.ok()) arguments.Add("request_id", (*live)->id).Add("key", (*live)->key);
+    gateway.trace->Span(live.ok() ? "prepare" : "refuse", begin, MonotonicNanoseconds(), arguments);
+  }
   return live;
 }
 

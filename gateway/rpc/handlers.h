@@ -14,6 +14,7 @@
 #include "shardline/v1/control.pb.h"
 #include "shardline/v1/inference.pb.h"
 #include "shared/base/status.h"
+#include "shared/base/trace.h"
 
 namespace shardline {
 
@@ -27,6 +28,7 @@ struct Gateway {
   Metrics& metrics;
   TextPool& text_pool;
   Drain& drain;
+  Trace* trace;  // null: none
   std::string grpc_version;
   mutable std::atomic<int> open_streams{0};  // streaming calls whose last event is not yet out
 };
@@ -37,11 +39,16 @@ absl::Status CheckModel(const Gateway& gateway, const std::string& model);
 // Where the text pool takes no more.
 absl::Status TooManyLargeRequests();
 
-// Generate up to `accepted`: checks, renders, tokenises and admits. `deadline_ns`: CLOCK_MONOTONIC,
-// 0: none.
+// What a Generate call brings besides its request.
+struct CallFacts {
+  uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: none
+  std::string traceparent;   // W3C Trace Context's header, as it came; empty: none
+};
+
+// Generate up to `accepted`: checks, renders, tokenises and admits.
 absl::StatusOr<std::shared_ptr<LiveRequest>> StartGenerate(const Gateway& gateway,
                                                            const v1::GenerateRequest& request,
-                                                           uint64_t deadline_ns);
+                                                           const CallFacts& call);
 
 // Attach up to its first event. `listener`: see EventStream::Join.
 absl::StatusOr<Router::Attached> StartAttach(const Gateway& gateway,

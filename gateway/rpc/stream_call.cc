@@ -27,6 +27,10 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   StreamCall(const Gateway& gateway, grpc::CallbackServerContext* context)
       : gateway_(gateway), deadline_(context->deadline()) {
     ++gateway_.open_streams;
+    const auto& metadata = context->client_metadata();
+    if (const auto found = metadata.find("traceparent"); found != metadata.end()) {
+      traceparent_.assign(found->second.data(), found->second.size());
+    }
   }
   ~StreamCall() override { --gateway_.open_streams; }
 
@@ -36,7 +40,7 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   // Checks and admits the request, then writes its events.
   void Generate(const v1::GenerateRequest& request) {
     if (gone()) return Refuse(absl::CancelledError("the call was cancelled"));
-    auto live = StartGenerate(gateway_, request, DeadlineNs(deadline_));
+    auto live = StartGenerate(gateway_, request, {DeadlineNs(deadline_), traceparent_});
     if (!live.ok()) return Finish(ToGrpc(live.status()));
     auto joined = (*live)->stream->Join(1, Listener());
     if (!joined.ok()) return Finish(ToGrpc(joined.status()));
@@ -153,6 +157,7 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
 
   const Gateway& gateway_;
   const SystemClock::time_point deadline_;
+  std::string traceparent_;
   std::shared_ptr<StreamCall> self_;
   std::mutex mutex_;
   Router::Attached attached_;  // written once, under the lock

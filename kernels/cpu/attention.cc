@@ -59,9 +59,15 @@ struct Work {
         .query_count = std::min(static_cast<int32_t>(queries_per_item), row.token_count - first)};
   }
 
-  static int32_t SplitsOf(const AttentionItem& item) {
-    const int32_t end = item.row->first_position + item.first_query + item.query_count;
-    return (end + kSplitPositions - 1) / kSplitPositions;
+  // The splits that any query of the item sees.
+  struct Splits {
+    int32_t begin, end;
+  };
+  Splits SplitsOf(const AttentionItem& item) const {
+    const int32_t first = item.row->first_position + item.first_query;
+    const int64_t start = args.window > 0 ? std::max<int64_t>(0, first - args.window + 1) : 0;
+    return {static_cast<int32_t>(start / kSplitPositions),
+            (first + item.query_count + kSplitPositions - 1) / kSplitPositions};
   }
 
   AttentionState State(std::byte* memory, int64_t index) const {
@@ -74,7 +80,8 @@ void RunItem(const Work& work, const AttentionItem& item, int part) {
   std::byte* memory = work.private_memory + part * work.private_bytes;
   std::byte* states = memory + work.private_bytes - 2 * work.state_bytes;
   const AttentionState partial = work.State(states, 0), total = work.State(states, 1);
-  for (int32_t split = 0; split < Work::SplitsOf(item); ++split) {
+  const Work::Splits splits = work.SplitsOf(item);
+  for (int32_t split = splits.begin; split < splits.end; ++split) {
     work.kernels.attend_split(work.args, item, split, memory, partial);
     work.kernels.attend_merge(work.args, item, split, partial, total);
   }
@@ -107,12 +114,12 @@ bool FindUnit(const Work& work, int64_t index, Unit* unit) {
     const AttentionRow& row = work.args.rows[r];
     for (int64_t i = 0; i < work.ItemsOf(row); ++i, ++unit->item_index) {
       unit->item = work.ItemAt(row, i);
-      const int32_t splits = Work::SplitsOf(unit->item);
-      if (index < splits) {
-        unit->split = static_cast<int32_t>(index);
+      const Work::Splits splits = work.SplitsOf(unit->item);
+      if (index < splits.end - splits.begin) {
+        unit->split = splits.begin + static_cast<int32_t>(index);
         return true;
       }
-      index -= splits;
+      index -= splits.end - splits.begin;
     }
   }
   return false;
@@ -135,7 +142,7 @@ void RunSplits(const Work& work, const OpContext& context, int64_t units) {
       const AttentionState total = work.State(work.totals, unit.item_index);
       work.kernels.attend_merge(work.args, unit.item, unit.split, work.State(work.partials, i),
                                 total);
-      if (unit.split + 1 == Work::SplitsOf(unit.item)) {
+      if (unit.split + 1 == work.SplitsOf(unit.item).end) {
         work.kernels.attend_finish(work.args, unit.item, total);
       }
     }
@@ -171,7 +178,8 @@ void CpuAttention(const Kernels& kernels, const OpContext& context, const Attent
   int64_t items = 0, units = 0;
   for (int32_t r = 0; r < args.row_count && items < FewItems(threads); ++r) {
     for (int64_t i = 0; i < work.ItemsOf(args.rows[r]); ++i, ++items) {
-      units += Work::SplitsOf(work.ItemAt(args.rows[r], i));
+      const Work::Splits splits = work.SplitsOf(work.ItemAt(args.rows[r], i));
+      units += splits.end - splits.begin;
     }
   }
   if (threads > 1 && items < FewItems(threads) && units > items) {

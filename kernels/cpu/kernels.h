@@ -63,14 +63,16 @@ struct Kernels {
   // Panels [first_panel, end_panel) times groups of 16 output features [first_group, end_group).
   void (*matmul)(const MatmulCall& call, int64_t first_panel, int64_t end_panel,
                  int64_t first_group, int64_t end_group);
-  void (*embed)(const View& ids, const Packed& table, const View& y, int64_t begin, int64_t end);
-  void (*rms_norm)(const View& x, const View& weight, float eps, const View& y, int64_t begin,
+  void (*embed)(const View& ids, const Packed& table, float scale, const View& y, int64_t begin,
+                int64_t end);
+  void (*rms_norm)(const View& x, const View& weight, Norm norm, const View& y, int64_t begin,
                    int64_t end);
   void (*rope)(const View& x, const View& cos, const View& sin, RopeStyle style, int64_t begin,
                int64_t end);
   void (*kv_write)(const View& k, const View& v, const View& slots, const KvPages& pages,
                    int64_t begin, int64_t end);
-  void (*gated_silu)(const View& gate, const View& up, const View& y, int64_t begin, int64_t end);
+  void (*gated)(Activation act, const View& gate, const View& up, const View& y, int64_t begin,
+                int64_t end);
   void (*add)(const View& x, const View& y, int64_t begin, int64_t end);
 
   // Bytes of thread-private memory that attend_split needs.

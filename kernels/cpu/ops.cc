@@ -87,14 +87,15 @@ struct Functions {
                      const View& y) {
     if (x.shape[0] > 0) CpuMatmul(kKernels, context, x, w, bias, y);
   }
-  static void Embed(const OpContext& context, const View& ids, const Packed& table, const View& y) {
+  static void Embed(const OpContext& context, const View& ids, const Packed& table, float scale,
+                    const View& y) {
     ForRows(context, y.shape[0], y.shape[1],
-            [&](int64_t begin, int64_t end) { kKernels.embed(ids, table, y, begin, end); });
+            [&](int64_t begin, int64_t end) { kKernels.embed(ids, table, scale, y, begin, end); });
   }
-  static void RmsNorm(const OpContext& context, const View& x, const View& weight, float eps,
+  static void RmsNorm(const OpContext& context, const View& x, const View& weight, Norm norm,
                       const View& y) {
-    ForRows(context, x.shape[0], x.shape[1],
-            [&](int64_t begin, int64_t end) { kKernels.rms_norm(x, weight, eps, y, begin, end); });
+    ForRows(context, x.shape[0], x.elements() / std::max<int64_t>(1, x.shape[0]),
+            [&](int64_t begin, int64_t end) { kKernels.rms_norm(x, weight, norm, y, begin, end); });
   }
   static void Rope(const OpContext& context, const View& x, const View& cos, const View& sin,
                    RopeStyle style) {
@@ -112,7 +113,7 @@ struct Functions {
   static void Gated(const OpContext& context, Activation act, const View& gate, const View& up,
                     const View& y) {
     ForRows(context, y.shape[0], 4 * y.shape[1],
-            [&](int64_t begin, int64_t end) { kKernels.gated_silu(gate, up, y, begin, end); });
+            [&](int64_t begin, int64_t end) { kKernels.gated(act, gate, up, y, begin, end); });
   }
   static void Add(const OpContext& context, const View& x, const View& y) {
     ForRows(context, x.shape[0], x.shape[1],

@@ -47,16 +47,17 @@ void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, 
   out.copy_(bias ? sum + TensorOf(*bias) : sum);
 }
 
-void Embed(const OpContext&, const View& ids, const Packed& table, const View& y) {
+void Embed(const OpContext&, const View& ids, const Packed& table, float scale, const View& y) {
   const c10::InferenceMode guard;
-  TensorOf(y).copy_(TensorOf(table).index_select(0, TensorOf(ids)));
+  TensorOf(y).copy_(F32(TensorOf(table).index_select(0, TensorOf(ids))) * scale);
 }
 
-void RmsNorm(const OpContext&, const View& x, const View& weight, float eps, const View& y) {
+void RmsNorm(const OpContext&, const View& x, const View& weight, Norm norm, const View& y) {
   const c10::InferenceMode guard;
   const at::Tensor in = F32(TensorOf(x));
-  const at::Tensor normal = in * at::rsqrt(in.square().mean(-1, true) + eps);
-  TensorOf(y).copy_(F32(normal.to(TorchType(y.type))) * TensorOf(weight));
+  at::Tensor normal = in * at::rsqrt(in.square().mean(-1, true) + norm.eps);
+  if (norm.rounding == NormRounding::kTwice) normal = F32(normal.to(TorchType(y.type)));
+  TensorOf(y).copy_(normal * TensorOf(weight));
 }
 
 void Rope(const OpContext&, const View& x, const View& cos, const View& sin, RopeStyle style) {
@@ -87,14 +88,15 @@ void KvWrite(const OpContext&, const View& k, const View& v, const View& slots,
   store(v, pages.v);
 }
 
-// The first `count` positions of a block table's sequence: [kv_heads, count, head_dim] f32.
-at::Tensor Gather(const View& pages, const AttentionRow& row, int64_t count) {
-  const int64_t blocks = (count + pages.shape[2] - 1) / pages.shape[2];
-  const at::Tensor table =
-      at::from_blob(const_cast<int32_t*>(row.blocks), {blocks}, at::TensorOptions(at::kInt));
+// Positions [begin, end) of a block table's sequence: [kv_heads, end - begin, head_dim] f32.
+at::Tensor Gather(const View& pages, const AttentionRow& row, int64_t begin, int64_t end) {
+  const int64_t size = pages.shape[2], first = begin / size;
+  const int64_t blocks = (end + size - 1) / size - first;
+  const at::Tensor table = at::from_blob(const_cast<int32_t*>(row.blocks + first), {blocks},
+                                         at::TensorOptions(at::kInt));
   const at::Tensor chosen = TensorOf(pages).index_select(0, table).permute({1, 0, 2, 3});
-  return F32(
-      chosen.reshape({pages.shape[1], blocks * pages.shape[2], pages.shape[3]}).slice(1, 0, count));
+  return F32(chosen.reshape({pages.shape[1], blocks * size, pages.shape[3]})
+                 .slice(1, begin - first * size, end - first * size));
 }
 
 void Attention(const OpContext&, const AttentionArgs& args) {
@@ -103,14 +105,18 @@ void Attention(const OpContext&, const AttentionArgs& args) {
   for (int32_t r = 0; r < args.row_count; ++r) {
     const AttentionRow& row = args.rows[r];
     const int64_t end = row.first_position + row.token_count;
+    const int64_t window = args.window > 0 ? args.window : end;
+    const int64_t begin = std::max<int64_t>(0, row.first_position - window + 1);
     const at::Tensor q =
         F32(TensorOf(args.q.Rows(row.first_token, row.token_count))).transpose(0, 1);
-    const at::Tensor k = Gather(args.pages.k, row, end).repeat_interleave(group, 0);
-    const at::Tensor v = Gather(args.pages.v, row, end).repeat_interleave(group, 0);
-    at::Tensor scores = at::matmul(q, k.transpose(1, 2)) * args.scale;  // [heads, tokens, end]
-    const at::Tensor later =
-        at::ones({row.token_count, end}, at::kBool).triu(row.first_position + 1);
-    scores.masked_fill_(later, -std::numeric_limits<float>::infinity());
+    const at::Tensor k = Gather(args.pages.k, row, begin, end).repeat_interleave(group, 0);
+    const at::Tensor v = Gather(args.pages.v, row, begin, end).repeat_interleave(group, 0);
+    at::Tensor scores =
+        at::matmul(q, k.transpose(1, 2)) * args.scale;  // [heads, tokens, end - begin]
+    const at::Tensor ones = at::ones({row.token_count, end - begin}, at::kBool);
+    const int64_t own = row.first_position - begin;  // the first token's column
+    const at::Tensor unseen = ones.triu(own + 1).logical_or(ones.tril(own - window));
+    scores.masked_fill_(unseen, -std::numeric_limits<float>::infinity());
     const at::Tensor out = at::matmul(at::softmax(scores, -1), v).transpose(0, 1);
     TensorOf(args.out.Rows(row.first_token, row.token_count)).copy_(out);
   }
@@ -121,6 +127,10 @@ void Gated(const OpContext&, Activation act, const View& gate, const View& up, c
   switch (act) {
     case Activation::kSilu:
       TensorOf(y).copy_(at::silu(TensorOf(gate)) * TensorOf(up));
+      return;
+    case Activation::kGeluTanh:
+      TensorOf(y).copy_(at::gelu(TensorOf(gate), "tanh") * TensorOf(up));
+      return;
   }
 }
 

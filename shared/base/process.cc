@@ -103,7 +103,12 @@ absl::StatusOr<Process> Process::Spawn(const SpawnOptions& options) {
     process.pid_ = -1;
     return FailedPrecondition("cannot start ", options.program, ": ", strerror(error));
   }
-  SL_ASSIGN_OR_RETURN(process.pidfd_, OpenPidfd(process.pid_));  // our child: the pid is not reused
+  const absl::StatusOr<int> pidfd = OpenPidfd(process.pid_);  // our child: the pid is not reused
+  if (pidfd.ok()) {
+    process.pidfd_ = *pidfd;
+  } else if (!absl::IsUnimplemented(pidfd.status())) {
+    return pidfd.status();
+  }
   return process;
 }
 
@@ -131,12 +136,16 @@ void Process::Signal(int number) const {
 
 std::optional<ExitStatus> Process::Wait(std::chrono::nanoseconds timeout) {
   if (status_ || pid_ <= 0) return status_;
-  if (!ProcessEnded(pidfd_, timeout)) return std::nullopt;
+  const auto deadline = DeadlineAfter(timeout);
+  if (pidfd_ >= 0 && !ProcessEnded(pidfd_, timeout)) return std::nullopt;
   int raw = 0;
-  pid_t reaped;
-  do {
-    reaped = waitpid(pid_, &raw, 0);
-  } while (reaped < 0 && errno == EINTR);
+  pid_t reaped = 0;
+  for (;;) {
+    reaped = waitpid(pid_, &raw, pidfd_ >= 0 ? 0 : WNOHANG);
+    if (reaped != 0 && !(reaped < 0 && errno == EINTR)) break;
+    if (reaped == 0 && Clock::now() >= deadline) return std::nullopt;
+    if (reaped == 0) usleep(2000);  // where there is no pidfd to wait for
+  }
   if (reaped < 0) return status_ = ExitStatus{false, 255};  // someone else reaped it
   status_ =
       WIFSIGNALED(raw) ? ExitStatus{true, WTERMSIG(raw)} : ExitStatus{false, WEXITSTATUS(raw)};
@@ -168,6 +177,9 @@ absl::StatusOr<uint64_t> StartTicks(pid_t pid) {
 
 absl::StatusOr<int> OpenPidfd(pid_t pid) {
   const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
+    return absl::UnimplementedError("this system has no pidfd_open");
+  }
   if (fd < 0) return NotFound("cannot watch process ", pid, ": ", strerror(errno));
   return fd;
 }

@@ -43,7 +43,7 @@ class Process {
   ~Process();
 
   pid_t pid() const { return pid_; }
-  int pidfd() const { return pidfd_; }  // readable once the child has ended
+  int pidfd() const { return pidfd_; }  // readable once the child has ended; -1: no such thing here
 
   // Sends a signal; without effect on a child that has been reaped.
   void Signal(int number) const;
@@ -66,7 +66,8 @@ absl::Status DieWithParent(pid_t expected_parent);
 // Errors: NotFound if there is none.
 absl::StatusOr<uint64_t> StartTicks(pid_t pid);
 
-// A descriptor that becomes readable when that process ends. Errors: NotFound if there is none.
+// A descriptor that becomes readable when that process ends. Errors: NotFound if there is none,
+// Unimplemented where the system has no such thing (valgrind, old sandboxes).
 absl::StatusOr<int> OpenPidfd(pid_t pid);
 
 // Whether a pidfd's process has ended; waits up to `timeout`.

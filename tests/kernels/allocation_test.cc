@@ -64,9 +64,9 @@ long Allocations(const Ops& ops, DType type, int64_t tokens, int threads) {
   const KvPages kv_pages{.k = pages, .v = pages};
 
   const long before = allocations.load();
-  ops.embed(machine, View::Contiguous(ids.data(), DType::kU32, {tokens}), weights.packed, y);
+  ops.embed(machine, View::Contiguous(ids.data(), DType::kU32, {tokens}), weights.packed, 1.0f, y);
   ops.matmul(machine, x, weights.packed, &weight.view(), y);
-  ops.rms_norm(machine, x, weight, 1e-5f, y);
+  ops.rms_norm(machine, x, weight, Norm{1e-5f}, y);
   ops.rope(machine, q, angles, angles, RopeStyle::kHalf);
   ops.kv_write(machine, kv, kv, View::Contiguous(slots.data(), DType::kI64, {tokens}), kv_pages);
   ops.attention(
@@ -79,7 +79,7 @@ long Allocations(const Ops& ops, DType type, int64_t tokens, int threads) {
 
 TEST(Allocation, OperationsAllocateNothing) {
   for (const Ops* ops : testing::AllCpuOps()) {
-    for (DType type : {DType::kF32, DType::kBF16}) {
+    for (DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
       for (int64_t tokens : {1, 2, 13, 300}) {
         for (int threads : {1, 2, 5}) {
           EXPECT_EQ(Allocations(*ops, type, tokens, threads), 0)

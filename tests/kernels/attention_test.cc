@@ -19,6 +19,7 @@ using testing::Tensor;
 struct Dims {
   int64_t heads, kv_heads, head_dim, block_tokens;
   DType type = DType::kF32, cache = DType::kF32;
+  int64_t window = 0;
 };
 
 // Some sequences with their queries, keys and values, cached in shuffled blocks.
@@ -77,6 +78,7 @@ class Sequences {
     Tensor bk(dims_.type, {tokens, dims_.kv_heads, dims_.head_dim}), bv(bk), bout(bq);
     std::vector<int64_t> slots;
     std::vector<AttentionRow> rows;
+    std::vector<std::vector<int32_t>> tables;
     for (const Piece& piece : pieces) {
       const auto at = static_cast<int64_t>(slots.size()),
                  from = starts_[piece.sequence] + piece.begin;
@@ -88,10 +90,14 @@ class Sequences {
         slots.push_back(table[p / dims_.block_tokens] * dims_.block_tokens +
                         p % dims_.block_tokens);
       }
+      tables.push_back(table);
+      for (int32_t p = 0; p < Passed(piece.begin); ++p) {
+        tables.back()[p / dims_.block_tokens] = 1 << 30;  // nobody may go there
+      }
       rows.push_back({.first_token = static_cast<int32_t>(at),
                       .token_count = static_cast<int32_t>(count),
                       .first_position = piece.begin,
-                      .blocks = table.data()});
+                      .blocks = tables.back().data()});
     }
     const KvPages pages{.k = *k_pages, .v = *v_pages};
     ops_.kv_write(context, bk, bv, View::Contiguous(slots.data(), DType::kI64, {tokens}), pages);
@@ -100,13 +106,20 @@ class Sequences {
                              .pages = pages,
                              .rows = rows.data(),
                              .row_count = static_cast<int32_t>(rows.size()),
-                             .scale = Scale()});
+                             .scale = Scale(),
+                             .window = dims_.window});
     EXPECT_TRUE(bout.GuardIntact());
     int64_t at = 0;
     for (const Piece& piece : pieces) {
       Copy(bout, at, out, starts_[piece.sequence] + piece.begin, piece.end - piece.begin);
       at += piece.end - piece.begin;
     }
+  }
+
+  // Positions, whole blocks of them, that a query at `position` and those after it do not see.
+  int64_t Passed(int32_t position) const {
+    if (dims_.window == 0 || position < dims_.window) return 0;
+    return (position - dims_.window + 1) / dims_.block_tokens * dims_.block_tokens;
   }
 
   float Scale() const { return 1.0f / std::sqrt(static_cast<float>(dims_.head_dim)); }
@@ -119,7 +132,8 @@ class Sequences {
     };
     std::vector<double> weight, out(d);
     double max = -1e300, sum = 0;
-    for (int32_t p = 0; p <= position; ++p) {
+    const int64_t first = dims_.window == 0 ? 0 : std::max<int64_t>(0, position - dims_.window + 1);
+    for (int64_t p = first; p <= position; ++p) {
       double dot = 0;
       for (int64_t i = 0; i < d; ++i) {
         dot += at(*q, position, head, i) * testing::RoundTo(dims_.cache, at(*k, p, kv_head, i));
@@ -128,9 +142,9 @@ class Sequences {
       max = std::max(max, weight.back());
     }
     for (double& w : weight) sum += w = std::exp(w - max);
-    for (int32_t p = 0; p <= position; ++p) {
+    for (int64_t p = first; p <= position; ++p) {
       for (int64_t i = 0; i < d; ++i) {
-        out[i] += weight[p] / sum * testing::RoundTo(dims_.cache, at(*v, p, kv_head, i));
+        out[i] += weight[p - first] / sum * testing::RoundTo(dims_.cache, at(*v, p, kv_head, i));
       }
     }
     return out;
@@ -162,13 +176,19 @@ std::vector<Dims> AllDims() {
     all.push_back({6, 1, 128, 32, type, cache});
     all.push_back({5, 1, 7, 5, type, cache});
     all.push_back({2, 2, 1, 16, type, cache});
+    all.push_back({6, 2, 24, 16, type, cache, 8});
+    all.push_back({4, 1, 16, 16, type, cache, 1});
+    all.push_back({2, 2, 40, 16, type, cache, 270});
   }
+  all.push_back({6, 1, 72, 16, DType::kF16, DType::kF16});
+  all.push_back({6, 3, 24, 16, DType::kF16, DType::kF16, 33});
   return all;
 }
 
 std::string Name(const Ops& ops, const Dims& d) {
   return std::string(ops.instruction_set) + " " + std::string(NameOf(d.type)) + " cache " +
-         std::string(NameOf(d.cache)) + " head_dim " + std::to_string(d.head_dim);
+         std::string(NameOf(d.cache)) + " head_dim " + std::to_string(d.head_dim) + " window " +
+         std::to_string(d.window);
 }
 
 TEST(Attention, IsCloseToTheExactResult) {
@@ -268,7 +288,8 @@ TEST(Attention, ANanInALaterTokenOrAnotherSequenceTouchesNothing) {
       s.Run({{0, 0, 50}, {1, 0, 50}}, machine, &out);
       const int64_t row = dims.heads * dims.head_dim;
       for (int64_t i = 0; i < out.size(); ++i) {
-        if (i / row >= 30 && i / row < 50) {
+        const int64_t end = dims.window == 0 ? 50 : std::min<int64_t>(50, 30 + dims.window);
+        if (i / row >= 30 && i / row < end) {
           ASSERT_TRUE(std::isnan(out.Get(i)));
         } else {
           ASSERT_EQ(out.Get(i), clean.Get(i)) << "token " << i / row;

@@ -263,7 +263,7 @@ class Step {
     const View slots = View::Contiguous(slots_.data(), DType::kI64, {rows_});
     for (int64_t layer = 0; layer < kLayers; ++layer) {
       const auto i = static_cast<size_t>(layer);
-      ops_.rms_norm(context, x_, weight_, 1e-5f, normal_);
+      ops_.rms_norm(context, x_, weight_, Norm{1e-5f}, normal_);
       const View qkv = wide_.view().Columns(0, 960);
       ops_.matmul(context, normal_, qkv_.packed[i], nullptr, qkv);
       const View q = qkv.Columns(0, 576).SplitColumns(9, 64),
@@ -280,14 +280,14 @@ class Step {
                                .scale = 0.125f});
       ops_.matmul(context, mixed_, o_.packed[i], nullptr, normal_);
       ops_.add(context, x_, normal_);
-      ops_.rms_norm(context, x_, weight_, 1e-5f, normal_);
+      ops_.rms_norm(context, x_, weight_, Norm{1e-5f}, normal_);
       ops_.matmul(context, normal_, gate_up_.packed[i], nullptr, wide_);
       ops_.gated(context, Activation::kSilu, wide_.view().Columns(0, 1536),
                  wide_.view().Columns(1536, 1536), inner_);
       ops_.matmul(context, inner_, down_.packed[i], nullptr, normal_);
       ops_.add(context, x_, normal_);
     }
-    ops_.rms_norm(context, x_, weight_, 1e-5f, normal_);
+    ops_.rms_norm(context, x_, weight_, Norm{1e-5f}, normal_);
     ops_.matmul(context, normal_, head_.packed[0], nullptr, logits_);
   }
 

@@ -14,7 +14,7 @@ using testing::Machine;
 using testing::Tensor;
 using testing::Weights;
 
-constexpr DType kFloats[] = {DType::kF32, DType::kBF16};
+constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
 
 // Both round: at most one unit in the last place apart, beside the error of the sums.
 void ExpectClose(const Tensor& got, const Tensor& expected, double sums, const std::string& what) {
@@ -62,10 +62,11 @@ TEST(Reference, EmbedAndPack) {
       table.Random(1);
       std::vector<uint32_t> ids = {39, 0, 17};
       const View id = View::Contiguous(ids.data(), DType::kU32, {3});
-      ReferenceOps().embed(machine, id, Weights(ReferenceOps(), table, type).packed, expected);
+      ReferenceOps().embed(machine, id, Weights(ReferenceOps(), table, type).packed, 2.5f,
+                           expected);
       for (const Ops* ops : AllCpuOps()) {
         Tensor y(type, {3, 33});
-        ops->embed(machine, id, Weights(*ops, table, type).packed, y);
+        ops->embed(machine, id, Weights(*ops, table, type).packed, 2.5f, y);
         EXPECT_TRUE(y.SameBits(expected)) << ops->instruction_set;
       }
     }
@@ -77,18 +78,30 @@ TEST(Reference, RowOperations) {
   for (DType type : kFloats) {
     Tensor x(type, {20, 576}), other(type, {20, 576}), weight(DType::kF32, {576});
     x.Random(1), other.Random(2), weight.Random(3);
-    Tensor norm(x), gated(x), sum(x);
-    ReferenceOps().rms_norm(machine, x, weight, 1e-5f, norm);
-    ReferenceOps().gated(machine, Activation::kSilu, x, other, gated);
+    Tensor norm(x), norm_once(x), heads_once(x), silu(x), gelu(x), sum(x);
+    const Norm twice{1e-5f}, once{1e-5f, NormRounding::kOnce};
+    const View heads = x.view().SplitColumns(9, 64), head_weight = weight.view().Rows(0, 64);
+    ReferenceOps().rms_norm(machine, x, weight, twice, norm);
+    ReferenceOps().rms_norm(machine, x, weight, once, norm_once);
+    ReferenceOps().rms_norm(machine, heads, head_weight, once,
+                            heads_once.view().SplitColumns(9, 64));
+    ReferenceOps().gated(machine, Activation::kSilu, x, other, silu);
+    ReferenceOps().gated(machine, Activation::kGeluTanh, x, other, gelu);
     ReferenceOps().add(machine, sum, other);
     for (const Ops* ops : AllCpuOps()) {
       Tensor y(x);
-      ops->rms_norm(machine, x, weight, 1e-5f, y);
-      // The value before the weight may round to either side.
-      const double step = type == DType::kBF16 ? 0.0625 : 4e-6;
-      ExpectClose(y, norm, step, "rms_norm");
+      // The value before the second factor may round to either side.
+      const double share = type == DType::kBF16 ? 1 : type == DType::kF16 ? 0.125 : 6e-5;
+      ops->rms_norm(machine, x, weight, twice, y);
+      ExpectClose(y, norm, 0.0625 * share, "rms_norm");
+      ops->rms_norm(machine, x, weight, once, y);
+      ExpectClose(y, norm_once, 4e-6, "rms_norm, rounded once");
+      ops->rms_norm(machine, heads, head_weight, once, y.view().SplitColumns(9, 64));
+      ExpectClose(y, heads_once, 4e-6, "rms_norm of heads");
       ops->gated(machine, Activation::kSilu, x, other, y);
-      ExpectClose(y, gated, type == DType::kBF16 ? 0.04 : 2e-6, "gated");
+      ExpectClose(y, silu, 0.04 * share, "silu");
+      ops->gated(machine, Activation::kGeluTanh, x, other, y);
+      ExpectClose(y, gelu, 0.04 * share, "gelu");
       Tensor in_place(x);
       ops->add(machine, in_place, other);
       EXPECT_TRUE(in_place.SameBits(sum)) << ops->instruction_set;
@@ -130,22 +143,28 @@ TEST(Reference, PagedAttention) {
       const View slot = View::Contiguous(slots.data(), DType::kI64, {kTokens});
       const AttentionRow row{
           .first_token = 0, .token_count = kTokens, .first_position = 0, .blocks = blocks.data()};
-      const auto run = [&](const Ops& ops, const View& out) {
-        Tensor kp(cache, {19, kKvHeads, kBlock, kHeadDim}), vp(kp);
-        const KvPages pages{.k = kp, .v = vp};
-        ops.kv_write(machine, k, v, slot, pages);
-        ops.attention(
-            machine,
-            {.q = q, .out = out, .pages = pages, .rows = &row, .row_count = 1, .scale = 0.2f});
-        return std::pair(kp, vp);
-      };
-      const auto reference_pages = run(ReferenceOps(), expected);
-      for (const Ops* ops : AllCpuOps()) {
-        Tensor out(q);
-        const auto pages = run(*ops, out);
-        EXPECT_TRUE(pages.first.SameBits(reference_pages.first));
-        EXPECT_TRUE(pages.second.SameBits(reference_pages.second));
-        ExpectClose(out, expected, 2e-5, std::string(ops->instruction_set));
+      for (const int64_t window : {0, 1, 20, 300}) {
+        const auto run = [&](const Ops& ops, const View& out) {
+          Tensor kp(cache, {19, kKvHeads, kBlock, kHeadDim}), vp(kp);
+          const KvPages pages{.k = kp, .v = vp};
+          ops.kv_write(machine, k, v, slot, pages);
+          ops.attention(machine, {.q = q,
+                                  .out = out,
+                                  .pages = pages,
+                                  .rows = &row,
+                                  .row_count = 1,
+                                  .scale = 0.2f,
+                                  .window = window});
+          return std::pair(kp, vp);
+        };
+        const auto reference_pages = run(ReferenceOps(), expected);
+        for (const Ops* ops : AllCpuOps()) {
+          Tensor out(q);
+          const auto pages = run(*ops, out);
+          EXPECT_TRUE(pages.first.SameBits(reference_pages.first));
+          EXPECT_TRUE(pages.second.SameBits(reference_pages.second));
+          ExpectClose(out, expected, 2e-5, std::string(ops->instruction_set));
+        }
       }
     }
   }

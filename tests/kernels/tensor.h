@@ -28,15 +28,34 @@ inline float FromBf16Bits(uint16_t x) {
   std::memcpy(&out, &bits, 4);
   return out;
 }
+// By arithmetic on values, where kernels work on bits.
+inline float FromF16Bits(uint16_t x) {
+  const int exponent = x >> 10 & 31, mantissa = x & 0x3ff;
+  float out = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
+                            : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
+  if (exponent == 31) out = mantissa == 0 ? HUGE_VALF : NAN;
+  return std::copysign(out, (x & 0x8000) != 0 ? -1.0f : 1.0f);
+}
+inline uint16_t ToF16Bits(float x) {
+  const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+  if (std::isnan(x)) return sign | 0x7e00;
+  const double magnitude = std::abs(double{x});
+  if (magnitude >= 65520) return sign | 0x7c00;
+  const int exponent = magnitude < 0x1p-14 ? -14 : std::ilogb(magnitude);
+  // Steps of 2^(exponent - 10); nearbyint takes ties to even.
+  const auto steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));
+  return static_cast<uint16_t>(sign | (((exponent + 14) << 10) + steps));
+}
 inline float RoundTo(DType type, double x) {
   const auto f = static_cast<float>(x);
+  if (type == DType::kF16) return FromF16Bits(ToF16Bits(f));
   return type == DType::kBF16 ? FromBf16Bits(ToBf16Bits(f)) : f;
 }
 // Half the distance between neighbouring values of `type` around x.
 inline double HalfUlp(DType type, double x) {
-  const int digits = type == DType::kBF16 ? 8 : 24;
-  const double magnitude = std::max(std::abs(x), 1e-37);
-  return std::ldexp(1.0, std::ilogb(magnitude) - digits);
+  const int digits = type == DType::kBF16 ? 8 : type == DType::kF16 ? 11 : 24;
+  const double least = type == DType::kF16 ? 0x1p-14 : 1e-37;  // subnormals below
+  return std::ldexp(1.0, std::ilogb(std::max(std::abs(x), least)) - digits);
 }
 
 // A contiguous array with guard bytes behind it.
@@ -59,13 +78,15 @@ class Tensor {
   DType type() const { return view_.type; }
 
   double Get(int64_t i) const {
-    return type() == DType::kBF16 ? FromBf16Bits(view_.as<uint16_t>()[i]) : view_.as<float>()[i];
+    if (type() == DType::kF32) return view_.as<float>()[i];
+    const uint16_t bits = view_.as<uint16_t>()[i];
+    return type() == DType::kBF16 ? FromBf16Bits(bits) : FromF16Bits(bits);
   }
   void Set(int64_t i, float x) {
-    if (type() == DType::kBF16) {
-      view_.as<uint16_t>()[i] = ToBf16Bits(x);
-    } else {
+    if (type() == DType::kF32) {
       view_.as<float>()[i] = x;
+    } else {
+      view_.as<uint16_t>()[i] = type() == DType::kBF16 ? ToBf16Bits(x) : ToF16Bits(x);
     }
   }
   Tensor& Random(uint32_t seed, float scale = 1.0f) {

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "tools/cli/commands.h"
@@ -19,8 +20,15 @@ void AddTarget(Options& options, std::string& target);
 // Messages of any size may come; nothing is sent before the first call.
 std::shared_ptr<grpc::Channel> Connect(const std::string& target);
 
+// Adds --deadline-seconds to the flags.
+void AddDeadline(Options& options, std::optional<double>& seconds);
+void SetDeadline(grpc::ClientContext& context, const std::optional<double>& seconds);
+
 // Unary calls end after this time.
 void SetUnaryDeadline(grpc::ClientContext& context);
+
+// A status that is not OK, as one line.
+std::string Describe(const std::string& target, const grpc::Status& status);
 
 // Writes one line about a status that is not OK and returns the exit code: 2 for what the caller
 // should change (INVALID_ARGUMENT, NOT_FOUND, …), else 1.

@@ -25,7 +25,11 @@ using Arguments = std::vector<std::string>;
 // Writes "shardline COMMAND: text" as one line, whatever `text` holds, and returns `code`.
 int Fail(Streams& streams, std::string_view command, std::string_view text, int code = kBadInput);
 
+int RunBench(const Arguments& arguments, Streams& streams);
+int Chat(const Arguments& arguments, Streams& streams);
 int Generate(const Arguments& arguments, Streams& streams);
+int Inspect(const Arguments& arguments, Streams& streams);
+int Load(const Arguments& arguments, Streams& streams);
 int Models(const Arguments& arguments, Streams& streams);
 int Render(const Arguments& arguments, Streams& streams);
 int Tokenize(const Arguments& arguments, Streams& streams);

@@ -1,12 +1,15 @@
-// `shardline generate`'s command line as a GenerateRequest.
+// `shardline generate`'s command line as a GenerateRequest or an AttachRequest.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "shardline/v1/inference.pb.h"
 #include "shared/base/status.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
+#include "tools/cli/request_options.h"
 
 namespace shardline::cli {
 
@@ -16,9 +19,10 @@ struct GenerateFlags {
   std::string target;
   Prompt prompt = Prompt::kChat;
   bool json = false;
-  std::string system;
-  std::string template_file;
-  v1::ChatPrompt chat;          // what flags say about it, without messages
+  std::optional<double> deadline_seconds;
+  std::string attach;  // empty: a request is sent
+  std::optional<uint64_t> from_seq;
+  ChatFlags chat;
   v1::GenerateRequest request;  // all but the prompt
 };
 
@@ -30,5 +34,9 @@ Options GenerateOptions(GenerateFlags& flags);
 // with the text.
 absl::StatusOr<v1::GenerateRequest> MakeGenerateRequest(const GenerateFlags& flags,
                                                         const Arguments& words, std::istream& in);
+
+// With --attach. Error: InvalidArgument when something of a new request is there too.
+absl::StatusOr<v1::AttachRequest> MakeAttachRequest(const GenerateFlags& flags,
+                                                    const Arguments& words);
 
 }  // namespace shardline::cli

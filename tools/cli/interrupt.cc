@@ -10,26 +10,35 @@
 
 namespace shardline::cli {
 
-Interrupt::Interrupt(std::function<void()> on_signal) : on_signal_(std::move(on_signal)) {
+SignalsHeld::SignalsHeld() {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals_, &before_);
-  thread_ = std::thread([this] { Watch(); });
 }
+
+SignalsHeld::~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+Interrupt::Interrupt(std::function<void()> on_signal, Second second)
+    : on_signal_(std::move(on_signal)), second_(second), thread_([this] { Watch(); }) {}
 
 Interrupt::~Interrupt() {
   stop_ = true;
   thread_.join();
-  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
 void Interrupt::Watch() {
   while (!stop_) {
     const timespec limit = {.tv_sec = 0, .tv_nsec = 20'000'000};
-    if (sigtimedwait(&signals_, nullptr, &limit) < 0) continue;
-    if (happened_.exchange(true)) _exit(kInterrupted);
-    on_signal_();
+    const int signal = sigtimedwait(&held_.signals(), nullptr, &limit);
+    if (signal < 0) continue;
+    if (signal == SIGTERM) terminated_ = true;
+    if (signal_ == 0) {
+      signal_ = signal;
+      on_signal_();
+    } else if (second_ == Second::kEndsProgram || signal == SIGTERM) {
+      _exit(kInterrupted);
+    }
   }
 }
 

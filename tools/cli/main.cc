@@ -15,7 +15,11 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
+    {"bench", "measure a server under load", RunBench},
+    {"chat", "talk with a model", Chat},
     {"generate", "ask a server and stream the answer", Generate},
+    {"inspect", "show what a model's files hold (needs no server)", Inspect},
+    {"load", "show what waits and runs on a server", Load},
     {"models", "list the models that a server serves", Models},
     {"render", "render a chat template (needs no server)", Render},
     {"tokenize", "turn text into token ids (with --tokenizer, needs no server)", Tokenize},

@@ -1,7 +1,4 @@
 // shardline models: what a server serves, as a table or as JSON.
-#include <google/protobuf/util/json_util.h>
-
-#include <algorithm>
 #include <ostream>
 
 #include "shardline/v1/control.grpc.pb.h"
@@ -9,11 +6,10 @@
 #include "tools/cli/client.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
+#include "tools/cli/table.h"
 
 namespace shardline::cli {
 namespace {
-
-using Row = std::vector<std::string>;
 
 Row ToRow(const v1::Model& model) {
   std::string capabilities;
@@ -29,21 +25,6 @@ Row ToRow(const v1::Model& model) {
           Cat(model.vocabulary_size()),
           model.ready() ? "yes" : "no",
           known(capabilities)};
-}
-
-void WriteTable(const std::vector<Row>& rows, std::ostream& out) {
-  std::vector<size_t> widths(rows[0].size());
-  for (const Row& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const Row& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      if (i + 1 < row.size()) line.append(widths[i] - row[i].size() + 2, ' ');
-    }
-    out << line << "\n";
-  }
 }
 
 }  // namespace
@@ -68,20 +49,15 @@ int Models(const Arguments& arguments, Streams& streams) {
       v1::Control::NewStub(Connect(target))->ListModels(&context, {}, &response);
   if (!status.ok()) return Report("models", target, status, streams);
   if (json) {
-    google::protobuf::util::JsonPrintOptions print;
-    print.preserve_proto_field_names = true;
-    print.always_print_primitive_fields = true;
-    std::string text;
-    if (!google::protobuf::util::MessageToJsonString(response, &text, print).ok()) {
-      return Fail(streams, "models", "the server's answer is not UTF-8", kFailed);
-    }
-    streams.out << text << "\n";
+    const absl::StatusOr<std::string> text = ToJson(response, /*all=*/true);
+    if (!text.ok()) return Fail(streams, "models", Message(text.status()), kFailed);
+    streams.out << *text << "\n";
     return kDone;
   }
   std::vector<Row> rows = {
       {"NAME", "FAMILY", "DTYPE", "WEIGHTS", "CONTEXT", "VOCABULARY", "READY", "CAPABILITIES"}};
   for (const v1::Model& model : response.models()) rows.push_back(ToRow(model));
-  WriteTable(rows, streams.out);
+  WriteTable(std::move(rows), streams.out);
   return kDone;
 }
 

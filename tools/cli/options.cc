@@ -34,7 +34,18 @@ absl::StatusOr<bool> ReadBool(const std::string& text) {
   return InvalidArgument(Quoted(text), " is neither true nor false");
 }
 
+bool IsWholeNumber(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
 }  // namespace
+
+absl::StatusOr<double> ReadSeconds(const std::string& text) {
+  constexpr double kMax = 1e6;
+  SL_ASSIGN_OR_RETURN(const double seconds, ReadNumber<double>(text));
+  if (seconds > 0 && seconds <= kMax) return seconds;
+  return InvalidArgument(Quoted(text), " is no number of seconds above 0 and up to ", kMax);
+}
 
 Options::Options(std::string command, std::string usage, std::string summary)
     : command_(std::move(command)), usage_(std::move(usage)), summary_(std::move(summary)) {}
@@ -67,6 +78,12 @@ template void Options::Number(std::string, std::string, std::function<void(int32
 template void Options::Number(std::string, std::string, std::function<void(uint32_t)>);
 template void Options::Number(std::string, std::string, std::function<void(uint64_t)>);
 
+void Options::OptionalNumber(std::string name, std::string help, uint32_t implied,
+                             std::function<void(uint32_t)> set) {
+  Number<uint32_t>(std::move(name), std::move(help), std::move(set));
+  options_.back().implied = Cat(implied);
+}
+
 void Options::Switch(std::string name, std::string help, std::function<void(bool)> set) {
   Parsed(std::move(name), "", std::move(help),
          [set = std::move(set)](const std::string& text) -> absl::Status {
@@ -74,6 +91,15 @@ void Options::Switch(std::string name, std::string help, std::function<void(bool
            set(value);
            return absl::OkStatus();
          });
+  options_.back().implied = "true";
+}
+
+absl::Status Options::Set(std::string_view name, const std::string& value) const {
+  std::string flag(name);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  const Option* option = Find(flag);
+  if (option == nullptr) return NotFound("there is no ", Quoted(name));
+  return Annotate(option->set(value), option->name);
 }
 
 const Options::Option* Options::Find(std::string_view name) const {
@@ -108,8 +134,10 @@ absl::StatusOr<Arguments> Options::Read(const Arguments& arguments) const {
     std::string value;
     if (equals != std::string::npos) {
       value = argument.substr(equals + 1);
-    } else if (option->value.empty()) {
-      value = negated ? "false" : "true";
+    } else if (option->implied) {
+      const bool follows =
+          !option->value.empty() && i + 1 < arguments.size() && IsWholeNumber(arguments[i + 1]);
+      value = negated ? "false" : follows ? arguments[++i] : *option->implied;
     } else if (++i < arguments.size()) {
       value = arguments[i];
     } else {
@@ -140,7 +168,10 @@ Arguments Options::Parse(const Arguments& arguments, Streams& streams,
 std::string Options::Help() const {
   std::string help = Cat("usage: shardline ", usage_, "\n", summary_, "\n\n");
   for (const Option& option : options_) {
-    std::string left = Cat("  --", option.name, option.value.empty() ? "" : " ", option.value);
+    std::string left = Cat("  --", option.name);
+    if (!option.value.empty()) {
+      left += option.implied ? Cat("[=", option.value, "]") : Cat(" ", option.value);
+    }
     left.resize(std::max<size_t>(left.size() + 1, 32), ' ');
     help += Cat(left, option.help, "\n");
   }

@@ -14,6 +14,9 @@
 
 namespace shardline::cli {
 
+// A time above zero, and not so long that adding it to a clock overflows.
+absl::StatusOr<double> ReadSeconds(const std::string& text);
+
 class Options {
  public:
   // `usage` follows "shardline " in the help: "models [--json]".
@@ -28,6 +31,9 @@ class Options {
   // T: float, int32_t, uint32_t, uint64_t.
   template <typename T>
   void Number(std::string name, std::string help, std::function<void(T)> set);
+  // --name, --name=N, or --name N when the next argument is a whole number; alone it is `implied`.
+  void OptionalNumber(std::string name, std::string help, uint32_t implied,
+                      std::function<void(uint32_t)> set);
   // --name, --name=true, --name=false, --no-name.
   void Switch(std::string name, std::string help, std::function<void(bool)> set);
 
@@ -36,15 +42,22 @@ class Options {
   // (a bad flag, or --help), writes why and returns the exit code in `end`.
   Arguments Parse(const Arguments& arguments, Streams& streams, std::optional<int>& end) const;
 
+  // Sets one flag by its name ('_' for '-' too). Errors: NotFound for a name that is no flag,
+  // InvalidArgument naming the flag.
+  absl::Status Set(std::string_view name, const std::string& value) const;
+
   std::string Help() const;
 
- private:
   struct Option {
     std::string name;
     std::string value;  // empty: a switch
     std::string help;
     std::function<absl::Status(const std::string&)> set;
+    std::optional<std::string> implied = {};  // the value of a flag that is given without one
   };
+  const std::vector<Option>& all() const { return options_; }
+
+ private:
   absl::StatusOr<Arguments> Read(const Arguments& arguments) const;
   const Option* Find(std::string_view name) const;
 

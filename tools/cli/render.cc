@@ -2,10 +2,10 @@
 // renders it with trim_blocks, lstrip_blocks and loop controls. Needs no server.
 #include <chrono>
 #include <ctime>
-#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "gateway/text/jinja/template.h"
+#include "gateway/text/jinja/variables.h"
 #include "shared/base/quoted.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/input.h"
@@ -54,6 +54,9 @@ absl::StatusOr<Time> ReadTime(const std::string& text) {
                                          std::chrono::month(static_cast<unsigned>(month)),
                                          std::chrono::day(static_cast<unsigned>(day)));
   if (!date.ok()) return bad;
+  if (date.year() < std::chrono::year(1678) || date.year() > std::chrono::year(2261)) {
+    return InvalidArgument(Quoted(text), " is outside the years 1678 to 2261");  // of the clock
+  }
   parts.tm_year = century * 100 + year - 1900;
   parts.tm_mon = month - 1;
   parts.tm_mday = day;
@@ -116,11 +119,13 @@ int Render(const Arguments& arguments, Streams& streams) {
   if (!source.ok()) return Fail(streams, Message(source.status()));
   const absl::StatusOr<std::string> text = ReadAll(streams.in);
   if (!text.ok()) return Fail(streams, Cat("standard input: ", Message(text.status())));
-  const auto variables = nlohmann::ordered_json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!variables.is_object()) return Fail(streams, "standard input is not one JSON object");
+  const auto variables = jinja::ParseVariables(*text);
+  if (!variables.ok()) {
+    return Fail(streams, Cat("standard input: ", Message(variables.status())));
+  }
   const absl::StatusOr<jinja::Template> parsed = jinja::Template::Parse(*source);
   if (!parsed.ok()) return Fail(streams, Cat(path, ": ", Message(parsed.status())));
-  const absl::StatusOr<jinja::Rendered> rendered = parsed->Render(variables, render);
+  const absl::StatusOr<jinja::Rendered> rendered = parsed->Render(*variables, render);
   if (!rendered.ok()) return Fail(streams, Cat(path, ": ", Message(rendered.status())));
   streams.out << rendered->text << std::flush;
   return kDone;

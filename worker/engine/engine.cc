@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <exception>
 
+#include "worker/engine/phase.h"
+
 namespace shardline {
 
 Engine::Engine(EngineOptions options, const std::vector<int32_t>& blocks_per_group, Model& model,
@@ -12,7 +14,8 @@ Engine::Engine(EngineOptions options, const std::vector<int32_t>& blocks_per_gro
       state_(state),
       port_(port),
       vocabulary_(model.info().vocabulary_size),
-      scheduler_(options_.limits, KvBlocks(blocks_per_group)),
+      scheduler_(options_.limits, KvBlocks(blocks_per_group, model.state_groups(),
+                                           options_.limits.max_batch_tokens)),
       reader_(options_.threads),
       logits_(static_cast<size_t>(kLogitRows * vocabulary_)) {
   report_.epoch = options_.epoch;
@@ -36,18 +39,44 @@ absl::Status Engine::Round(std::chrono::nanoseconds wait) {
   if (changed_) SL_RETURN_IF_ERROR(Report());
   if (chunks_.empty()) return absl::OkStatus();
   BuildPlan(chunks_, plan_, wanted_);
+  TraceArguments what;
+  if (options_.trace != nullptr) {
+    options_.trace->Span("plan", started, port_.NowNs());
+    what = DescribeStep();
+  }
 
   if (const absl::Status computed = Compute(); !computed.ok()) {
     SL_RETURN_IF_ERROR(port_status_);
     SL_RETURN_IF_ERROR(FailStep(computed));
   }
+  if (!options_.kv_cache) ForgetComputed();
   scheduler_.RemoveEnded();
 
   ++report_.step;
   report_.finished_at_ns = port_.NowNs();
   report_.step_ns = report_.finished_at_ns - started;
   report_.step_tokens = static_cast<uint32_t>(plan_.tokens.size());
+  if (options_.trace != nullptr) {
+    options_.trace->Span("step", started, report_.finished_at_ns, what);
+  }
   return Report();
+}
+
+// For the trace, before anything of the step ends.
+TraceArguments Engine::DescribeStep() const {
+  constexpr size_t kMostKeys = 64;
+  std::vector<uint64_t> keys;
+  uint64_t prompt_tokens = 0;
+  for (const Chunk& chunk : chunks_) {
+    if (chunk.first < chunk.sequence->prompt_tokens) prompt_tokens += chunk.count;
+    if (keys.size() < kMostKeys) keys.push_back(chunk.sequence->header.key);
+  }
+  return TraceArguments()
+      .Add("step", plan_.step)
+      .Add("tokens", plan_.tokens.size())
+      .Add("prompt_tokens", prompt_tokens)
+      .Add("rows", plan_.rows.size())
+      .Add("keys", keys);
 }
 
 // ---- run and sample
@@ -57,13 +86,23 @@ absl::Status Engine::Round(std::chrono::nanoseconds wait) {
 absl::Status Engine::Compute() {
   try {
     state_.Apply(plan_.blocks);
-    SL_RETURN_IF_ERROR(model_.Forward(plan_, state_));
+    {
+      const Phase phase(*this, "forward");
+      SL_RETURN_IF_ERROR(model_.Forward(plan_, state_));
+    }
     for (const Chunk& chunk : chunks_) chunk.sequence->computed += chunk.count;
     SL_RETURN_IF_ERROR(ReadLogits());
     for (const Chunk& chunk : chunks_) SL_RETURN_IF_ERROR(FinishIfEnded(*chunk.sequence));
     return absl::OkStatus();
   } catch (const std::exception& e) {
     return Internal(e.what());
+  }
+}
+
+// Every token starts from nothing, as after a preemption.
+void Engine::ForgetComputed() {
+  for (const WantedRow& row : wanted_) {
+    if (row.next_token) scheduler_.Release(*row.sequence);
   }
 }
 
@@ -74,7 +113,11 @@ absl::Status Engine::ReadLogits() {
         first, std::min<size_t>(kLogitRows, wanted_.size() - first));
     const int64_t count = static_cast<int64_t>(rows.size());
     const View logits = View::Contiguous(logits_.data(), DType::kF32, {count, vocabulary_});
-    SL_RETURN_IF_ERROR(model_.Logits(static_cast<int64_t>(first), count, logits));
+    {
+      const Phase phase(*this, "logits");
+      SL_RETURN_IF_ERROR(model_.Logits(static_cast<int64_t>(first), count, logits));
+    }
+    const Phase phase(*this, "sample");
     SL_RETURN_IF_ERROR(Emit(rows, reader_.Read(rows, logits_.data(), vocabulary_)));
     port_.AtWork();
   }

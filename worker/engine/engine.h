@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "shared/base/status.h"
+#include "shared/base/trace.h"
 #include "worker/engine/plan_builder.h"
 #include "worker/engine/port.h"
 #include "worker/engine/row_reader.h"
@@ -24,7 +25,9 @@ struct EngineOptions {
   int64_t context_tokens =
       0;  // longest prompt + output: the model's, and no more than the blocks hold
   std::vector<uint32_t> eos_ids;
+  bool kv_cache = true;  // false: what was computed for one token is not kept for the next
   ThreadPool* threads = nullptr;
+  Trace* trace = nullptr;
 };
 
 class Engine {
@@ -53,8 +56,13 @@ class Engine {
   absl::Status ExpireDeadlines();
   std::chrono::nanoseconds IdleWait(std::chrono::nanoseconds wait) const;
 
+  // Times a part of a step for the trace, if there is one.
+  class Phase;
+  TraceArguments DescribeStep() const;
+
   absl::Status Compute();
   absl::Status ReadLogits();
+  void ForgetComputed();
   absl::Status FailStep(const absl::Status& why);
 
   absl::Status Send(const Outbound& message);

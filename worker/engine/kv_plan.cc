@@ -4,30 +4,53 @@
 #include <limits>
 
 namespace shardline {
+namespace {
 
-absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, int64_t max_sequences,
-                              int64_t context_tokens, uint64_t kv_cache_bytes,
-                              uint64_t available_bytes) {
-  uint64_t block_bytes = 0;  // of one block in every group
-  for (const StateGroup& group : groups) block_bytes += group.block_bytes();
-  const uint64_t context_blocks = (context_tokens + kBlockTokens - 1) / kBlockTokens;
-  const uint64_t usable = context_blocks * static_cast<uint64_t>(max_sequences);
+uint64_t BlocksFor(int64_t positions) { return (positions + kBlockTokens - 1) / kBlockTokens; }
+
+// What all sequences together can hold of a group, by KvBlocks' rule: a window need not begin where
+// a block does, and admission keeps a block free for each sequence that runs.
+uint64_t MostUsed(const StateGroup& group, const KvLimits& limits, bool beside_full) {
+  const uint64_t sequences = limits.max_sequences, context = BlocksFor(limits.context_tokens);
+  if (group.window == 0 || !beside_full) return sequences * context;
+  return sequences * (std::min(context, BlocksFor(group.window + limits.step_tokens) + 1) + 1);
+}
+
+}  // namespace
+
+absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
+                              uint64_t kv_cache_bytes, uint64_t available_bytes) {
+  const bool any_full = std::any_of(groups.begin(), groups.end(),
+                                    [](const StateGroup& group) { return group.window == 0; });
+  const auto blocks_of = [&](const StateGroup& group, uint64_t blocks) {
+    return std::min(blocks, MostUsed(group, limits, any_full));
+  };
+  const auto bytes_of = [&](uint64_t blocks) {
+    uint64_t bytes = 0;
+    for (const StateGroup& group : groups) bytes += blocks_of(group, blocks) * group.block_bytes();
+    return bytes;
+  };
+  const uint64_t limit = kv_cache_bytes > 0 ? kv_cache_bytes : available_bytes / 4;
+  if (bytes_of(1) > limit) {
+    return ResourceExhausted("--kv-cache-bytes: ", limit, " bytes hold no block of ", kBlockTokens,
+                             " tokens, which takes ", bytes_of(1));
+  }
+  uint64_t blocks = 1;  // the most that fit: all that are useful, or found by halving
+  uint64_t too_many =
+      1 + std::min<uint64_t>(limits.max_sequences * BlocksFor(limits.context_tokens),
+                             std::numeric_limits<int32_t>::max());
+  while (blocks + 1 < too_many) {
+    const uint64_t middle = blocks + (too_many - blocks) / 2;
+    (bytes_of(middle) <= limit ? blocks : too_many) = middle;
+  }
 
   KvPlan plan;
-  uint64_t blocks = usable;
-  if (block_bytes > 0) {
-    const uint64_t limit = kv_cache_bytes > 0 ? kv_cache_bytes : available_bytes / 4;
-    blocks = std::min(usable, limit / block_bytes);
-    if (blocks == 0) {
-      return ResourceExhausted("--kv-cache-bytes: ", limit, " bytes hold no block of ",
-                               kBlockTokens, " tokens, which takes ", block_bytes);
-    }
+  for (const StateGroup& group : groups) {
+    plan.blocks_per_group.push_back(static_cast<int32_t>(blocks_of(group, blocks)));
   }
-  blocks = std::min<uint64_t>(blocks, std::numeric_limits<int32_t>::max());
-  plan.blocks_per_group.assign(groups.size(), static_cast<int32_t>(blocks));
-  plan.bytes = blocks * block_bytes;
+  plan.bytes = bytes_of(blocks);
   plan.context_tokens =
-      std::min<int64_t>(context_tokens, static_cast<int64_t>(blocks) * kBlockTokens);
+      std::min<int64_t>(limits.context_tokens, static_cast<int64_t>(blocks) * kBlockTokens);
   return plan;
 }
 

@@ -15,11 +15,18 @@ struct KvPlan {
   int64_t context_tokens = 0;  // of one sequence: the model's, and no more than the blocks hold
 };
 
+// What bounds the sequences.
+struct KvLimits {
+  int64_t max_sequences = 1;
+  int64_t context_tokens = 0;
+  int64_t step_tokens = 0;  // of one step
+};
+
 // `kv_cache_bytes` 0: the smaller of a quarter of `available_bytes` and what `max_sequences` full
-// contexts use. Every group gets the same number of blocks: each token needs one position in each.
-// Errors: ResourceExhausted naming --kv-cache-bytes when not even one block fits.
-absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, int64_t max_sequences,
-                              int64_t context_tokens, uint64_t kv_cache_bytes,
-                              uint64_t available_bytes);
+// contexts use. Every group gets the same number of blocks, since each token needs one position in
+// each; beside groups of full attention, one with a window gets no more than `max_sequences`
+// windows use. Errors: ResourceExhausted naming --kv-cache-bytes when not even one block fits.
+absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
+                              uint64_t kv_cache_bytes, uint64_t available_bytes);
 
 }  // namespace shardline

@@ -85,7 +85,7 @@ absl::Status Engine::Handle(Submit submit) {
 absl::Status Engine::Start(std::unique_ptr<Sequence> sequence, const Submit& submit) {
   Sequence& s = *sequence;
   s.prompt_tokens = static_cast<int64_t>(submit.prompt.size());
-  if (submit.header.outputs > 1) {
+  if (submit.header.outputs > 1 && options_.kv_cache) {
     s.shared_tokens = (s.prompt_tokens - 1) / kBlockTokens * kBlockTokens;
   }
   s.tokens.reserve(submit.prompt.size() + submit.emitted.size() + 64);

@@ -99,12 +99,14 @@ void Scheduler::GrowRunning(std::vector<BlockUpdate>& updates) {
   }
 }
 
-// Another output of the request that has computed all that they share; null: none.
+// Another output of the request that has computed all that they share and still holds what a window
+// leaves of it; null: none.
 const Sequence* Scheduler::PromptHolder(const Sequence& sequence) const {
   if (sequence.shared_tokens == 0) return nullptr;
   for (const auto& other : sequences_) {
     if (other->header.key == sequence.header.key && other.get() != &sequence && !other->ended &&
-        other->slot != kNoSlot && other->computed >= sequence.shared_tokens) {
+        other->slot != kNoSlot && other->computed >= sequence.shared_tokens &&
+        blocks_.Holds(*other, sequence.shared_tokens)) {
       return other.get();
     }
   }

@@ -31,6 +31,8 @@ class Scheduler {
   void Add(std::unique_ptr<Sequence> sequence);  // the youngest of all
   // A request's live outputs, in order; empty: none.
   std::vector<Sequence*> Outputs(RequestKey key) const;
+  // Takes slot and blocks from a sequence, which waits for new ones and computes its tokens again.
+  void Release(Sequence& sequence);
   // Frees the slots and blocks of ended sequences and forgets them.
   void RemoveEnded();
 
@@ -51,7 +53,6 @@ class Scheduler {
   bool AwaitsPrompt(const Sequence& sequence, const Sequence* holder) const;
   bool MakeRoomFrom(bool paused, const Sequence& needy);
   Sequence* YoungestRunning(bool paused);
-  void Release(Sequence& sequence);
   int64_t runnable_running() const;
 
   SchedulerLimits limits_;

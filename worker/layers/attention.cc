@@ -1,10 +1,17 @@
-// Attention: one product for queries, keys and values, rotation, the cache, attention, output
-// product.
+// Attention: one product for queries, keys and values, norms of heads, rotation, the cache,
+// attention, output product.
 #include "worker/layers/attention.h"
 
 #include <cmath>
 
 namespace shardline {
+
+AttentionLayer::AttentionLayer(const Attention& spec, int64_t hidden, int rope)
+    : spec_(spec), hidden_(hidden), rope_(rope) {
+  if (!spec_.head_norm) return;
+  q_norm_.emplace(*spec_.head_norm, spec_.head_dim);
+  k_norm_.emplace(*spec_.head_norm, spec_.head_dim);
+}
 
 void AttentionLayer::Declare(const std::string& prefix, WeightPlan& plan) {
   const int64_t dim = spec_.head_dim, group = spec_.heads / spec_.kv_heads;
@@ -15,6 +22,8 @@ void AttentionLayer::Declare(const std::string& prefix, WeightPlan& plan) {
   qkv_.Declare(
       {{prefix + ".q", heads, dim}, {prefix + ".k", kv_heads, dim}, {prefix + ".v", kv_heads, dim}},
       hidden, spec_.qkv_bias, plan);
+  if (q_norm_) q_norm_->Declare(prefix + ".q_norm", plan);
+  if (k_norm_) k_norm_->Declare(prefix + ".k_norm", plan);
   out_.Declare({{prefix + ".o", hidden}}, heads, spec_.out_bias, plan);
 }
 
@@ -22,7 +31,8 @@ std::optional<StateGroup> AttentionLayer::state(DType type) const {
   return StateGroup{.layers = 1,
                     .kv_heads = static_cast<int>(spec_.kv_heads),
                     .head_dim = static_cast<int>(spec_.head_dim),
-                    .type = type};
+                    .type = type,
+                    .window = spec_.window};
 }
 
 AttentionLayer::Buffers AttentionLayer::Take(Workspace& workspace, DType type,
@@ -41,6 +51,8 @@ absl::Status AttentionLayer::Forward(const StepContext& step, Workspace workspac
   const View k = buffers.qkv.Columns(q_size, kv_size).SplitColumns(spec_.kv_heads, dim);
   const View v = buffers.qkv.Columns(q_size + kv_size, kv_size).SplitColumns(spec_.kv_heads, dim);
 
+  if (q_norm_) q_norm_->Forward(step, q, q);
+  if (k_norm_) k_norm_->Forward(step, k, k);
   const RopeStep& rope = step.ropes[rope_];
   step.ops->rope(step.op, q, rope.cos, rope.sin, RopeStyle::kHalf);
   step.ops->rope(step.op, k, rope.cos, rope.sin, RopeStyle::kHalf);
@@ -48,12 +60,14 @@ absl::Status AttentionLayer::Forward(const StepContext& step, Workspace workspac
   const GroupStep& group = step.groups[place_.group];
   const KvPages pages = step.state->pages(place_.group, place_.layer);
   step.ops->kv_write(step.op, k, v, group.slots, pages);
+  const double scale = spec_.scale > 0 ? spec_.scale : 1.0 / std::sqrt(double(dim));
   step.ops->attention(step.op, {.q = q,
                                 .out = buffers.seen.SplitColumns(spec_.heads, dim),
                                 .pages = pages,
                                 .rows = group.rows.data(),
                                 .row_count = static_cast<int32_t>(group.rows.size()),
-                                .scale = static_cast<float>(1.0 / std::sqrt(double(dim)))});
+                                .scale = static_cast<float>(scale),
+                                .window = spec_.window});
   return out_.ForwardReduced(step, buffers.seen, y);
 }
 

@@ -1,9 +1,11 @@
 // Grouped-query attention with rotary positions over the paged cache: multi-head when kv_heads ==
-// heads, multi-query when it is 1. Source: https://arxiv.org/abs/2305.13245
+// heads, multi-query when it is 1; over the whole sequence or a window of it. Source:
+// https://arxiv.org/abs/2305.13245
 #pragma once
 
 #include "worker/layers/layer.h"
 #include "worker/layers/linear.h"
+#include "worker/layers/rms_norm.h"
 #include "worker/layers/rope.h"
 
 namespace shardline {
@@ -14,14 +16,16 @@ struct Attention {
   int64_t head_dim = 0;
   bool qkv_bias = false;
   bool out_bias = false;
+  int64_t window = 0;  // a token sees so many positions, its own the last; 0: all before it
+  double scale = 0;    // of scores; 0: head_dim^-1/2
+  std::optional<RmsNorm> head_norm;  // of each query's and each key's head, before the rotation
   Rope rope;
 };
 
 class AttentionLayer final : public Layer {
  public:
   // `rope`: index into StepContext::ropes.
-  AttentionLayer(const Attention& spec, int64_t hidden, int rope)
-      : spec_(spec), hidden_(hidden), rope_(rope) {}
+  AttentionLayer(const Attention& spec, int64_t hidden, int rope);
 
   void Declare(const std::string& prefix, WeightPlan& plan) override;
   std::optional<StateGroup> state(DType type) const override;
@@ -44,6 +48,7 @@ class AttentionLayer final : public Layer {
   int rope_;
   StatePlace place_;
   Linear qkv_, out_;
+  std::optional<RmsNormLayer> q_norm_, k_norm_;
 };
 
 }  // namespace shardline

@@ -8,8 +8,9 @@ namespace shardline {
 
 class EmbeddingAndHead {
  public:
-  EmbeddingAndHead(int64_t vocabulary, int64_t hidden, bool tied)
-      : vocabulary_(vocabulary), hidden_(hidden), tied_(tied) {}
+  // `scale`: of embeddings, a value of the model's type.
+  EmbeddingAndHead(int64_t vocabulary, int64_t hidden, bool tied, float scale)
+      : vocabulary_(vocabulary), hidden_(hidden), tied_(tied), scale_(scale) {}
 
   void Declare(WeightPlan& plan) {
     const Axis vocab{"vocab", vocabulary_, 1}, hidden{"hidden", hidden_, 0};
@@ -18,7 +19,7 @@ class EmbeddingAndHead {
   }
   // ids: [tokens] u32 below the vocabulary's size; y: [tokens, hidden]
   void Embed(const StepContext& step, const View& ids, const View& y) const {
-    step.ops->embed(step.op, ids, table_, y);
+    step.ops->embed(step.op, ids, table_, scale_, y);
   }
   // x: [rows, hidden]; logits: [rows, vocabulary] f32
   void Logits(const StepContext& step, const View& x, const View& logits) const {
@@ -28,6 +29,7 @@ class EmbeddingAndHead {
  private:
   int64_t vocabulary_, hidden_;
   bool tied_;
+  float scale_;
   Packed table_, head_;
 };
 

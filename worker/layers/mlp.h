@@ -1,4 +1,4 @@
-// Gated feed-forward: down(silu(gate(x)) * up(x)). Source: https://arxiv.org/abs/2002.05202
+// Gated feed-forward: down(act(gate(x)) * up(x)). Source: https://arxiv.org/abs/2002.05202
 #pragma once
 
 #include "worker/layers/layer.h"

@@ -8,27 +8,31 @@
 namespace shardline {
 
 struct RmsNorm {
-  float eps = 0;
+  Norm norm;
+  VectorForm weight = VectorForm::kRounded;
 
   bool operator==(const RmsNorm&) const = default;
 };
 
 class RmsNormLayer {
  public:
-  RmsNormLayer(const RmsNorm& spec, int64_t hidden) : spec_(spec), hidden_(hidden) {}
+  // `size`: of the rows that are normed.
+  RmsNormLayer(const RmsNorm& spec, int64_t size) : spec_(spec), size_(size) {}
 
   void Declare(const std::string& name, WeightPlan& plan) {
-    plan.Vector(&weight_, {{Cat(name, ".weight"), {{"hidden", hidden_, 0}}}});
+    plan.Vector(
+        &weight_,
+        {{.name = Cat(name, ".weight"), .axes = {{"norm", size_, 0}}, .form = spec_.weight}});
   }
-  // x, y: [tokens, hidden], may be the same.
+  // x, y: [tokens, size] or [tokens, heads, size], may be the same.
   void Forward(const StepContext& step, const View& x, const View& y) const {
-    step.ops->rms_norm(step.op, x, weight_, spec_.eps, y);
+    step.ops->rms_norm(step.op, x, weight_, spec_.norm, y);
   }
 
  private:
   RmsNorm spec_;
-  int64_t hidden_;
-  View weight_;  // [hidden] f32
+  int64_t size_;
+  View weight_;  // [size] f32
 };
 
 }  // namespace shardline

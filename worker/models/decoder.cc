@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/half.h"
+
 namespace shardline {
 namespace {
 
@@ -12,6 +14,13 @@ std::unique_ptr<Layer> MakeLayer(const Attention& spec, int64_t hidden, int rope
 }
 std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
   return std::make_unique<MlpLayer>(spec, hidden);
+}
+
+// As an element of the model's type holds it.
+float RoundTo(DType type, double x) {
+  const auto f = static_cast<float>(x);
+  if (type == DType::kBF16) return WidenBf16(RoundToBf16(f));
+  return type == DType::kF16 ? WidenF16(RoundToF16(f)) : f;
 }
 
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
@@ -25,7 +34,8 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
     : spec_(std::move(spec)),
       options_(options),
       type_(type),
-      embedding_(spec_.vocabulary, spec_.hidden, spec_.tied_head),
+      embedding_(spec_.vocabulary, spec_.hidden, spec_.tied_head,
+                 RoundTo(type, spec_.embedding_scale)),
       final_norm_(spec_.final_norm, spec_.hidden) {
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
@@ -50,15 +60,22 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
     rope_tables_.emplace_back(rope);
   }
   const auto make = [&](const auto& part) { return MakeLayer(part, spec_.hidden, rope_index); };
+  const RmsNormLayer norm(block.norm, spec_.hidden);
+  std::optional<RmsNormLayer> norm_out;
+  if (block.residual == Residual::kSandwich) norm_out = norm;
   RunBlock& run = blocks_.emplace_back(RunBlock{.residual = block.residual,
-                                                .norm1{block.norm, spec_.hidden},
+                                                .norm1 = norm,
                                                 .mixer = std::visit(make, block.mixer),
-                                                .norm2{block.norm, spec_.hidden},
-                                                .ffn = std::visit(make, block.ffn)});
+                                                .norm1_out = norm_out,
+                                                .norm2 = norm,
+                                                .ffn = std::visit(make, block.ffn),
+                                                .norm2_out = norm_out});
   run.norm1.Declare(Cat(index, ".norm1"), plan_);
   run.mixer->Declare(Cat(index, ".attn"), plan_);
+  if (run.norm1_out) run.norm1_out->Declare(Cat(index, ".norm1_out"), plan_);
   run.norm2.Declare(Cat(index, ".norm2"), plan_);
   run.ffn->Declare(Cat(index, ".mlp"), plan_);
+  if (run.norm2_out) run.norm2_out->Declare(Cat(index, ".norm2_out"), plan_);
   PlaceState(*run.mixer);
   PlaceState(*run.ffn);
 }
@@ -212,6 +229,16 @@ absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
       step_.ops->add(step_.op, x, h);
       block.norm2.Forward(step_, x, h);
       SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      step_.ops->add(step_.op, x, h);
+      break;
+    case Residual::kSandwich:
+      block.norm1.Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, h));
+      block.norm1_out->Forward(step_, h, h);
+      step_.ops->add(step_.op, x, h);
+      block.norm2.Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      block.norm2_out->Forward(step_, h, h);
       step_.ops->add(step_.op, x, h);
       break;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "worker/layers/embedding.h"
@@ -33,8 +34,10 @@ class Decoder final : public Model {
     Residual residual;
     RmsNormLayer norm1;
     std::unique_ptr<Layer> mixer;
+    std::optional<RmsNormLayer> norm1_out;  // with kSandwich
     RmsNormLayer norm2;
     std::unique_ptr<Layer> ffn;
+    std::optional<RmsNormLayer> norm2_out;
   };
 
   void AddBlock(const Block& block, int64_t index);

@@ -12,11 +12,12 @@ namespace {
 absl::StatusOr<DType> ChooseType(const ModelOptions& options, const Checkpoint& checkpoint) {
   if (options.dtype == "f32") return DType::kF32;
   if (options.dtype == "bf16") return DType::kBF16;
+  if (options.dtype == "f16") return DType::kF16;
   if (options.dtype == "auto") {
     const bool fast = options.ops->instruction_set.starts_with("avx");
     return fast && checkpoint.main_type() != StoredType::kF32 ? DType::kBF16 : DType::kF32;
   }
-  return InvalidArgument("--dtype=", options.dtype, " is not served; use auto, f32 or bf16");
+  return InvalidArgument("--dtype=", options.dtype, " is not served; use auto, f32, bf16 or f16");
 }
 
 absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& checkpoint) {
@@ -55,17 +56,19 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& asked,
   if (options.max_context <= 0) {
     options.max_context = spec.context > 0 ? spec.context : kUnstatedContext;
   }
-  ModelInfo info{.family = std::string(family->name),
-                 .dtype = type,
-                 .arithmetic = type == DType::kBF16 ? "bf16 products, f32 sums" : "f32",
-                 .quantisation = checkpoint->quantisation(),
-                 .vocabulary_size = spec.vocabulary,
-                 .context_tokens = options.max_context,
-                 .layers = static_cast<int64_t>(spec.blocks.size()),
-                 .hidden = spec.hidden};
+  ModelInfo info{
+      .family = std::string(family->name),
+      .dtype = type,
+      .arithmetic = type == DType::kF32 ? "f32" : Cat(NameOf(type), " products, f32 sums"),
+      .quantisation = checkpoint->quantisation(),
+      .vocabulary_size = spec.vocabulary,
+      .context_tokens = options.max_context,
+      .layers = static_cast<int64_t>(spec.blocks.size()),
+      .hidden = spec.hidden};
 
   auto decoder = std::make_unique<Decoder>(std::move(spec), options, type);
-  const NameTable& names = checkpoint->hf() ? family->hf_names : family->gguf_names;
+  const NameTable names =
+      checkpoint->hf() ? family->hf_names(*checkpoint) : family->gguf_names(*checkpoint);
   const LoadOptions load{.ops = options.ops,
                          .threads = options.threads,
                          .type = type,

@@ -20,7 +20,7 @@ class ProcessGroup;  // worker/parallel/process_group.h
 
 struct ModelOptions {
   std::string path;            // a .gguf file, or a directory with config.json and safetensors
-  std::string dtype = "auto";  // auto | f32 | bf16
+  std::string dtype = "auto";  // auto | f32 | bf16 | f16
   const Ops* ops = nullptr;
   ThreadPool* threads = nullptr;
   int thread_count = 1;

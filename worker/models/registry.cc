@@ -9,12 +9,15 @@ namespace {
 std::span<const Family* const> Families() {
   static const Family* const kFamilies[] = {
       &LlamaFamily(),
+      &MistralFamily(),
+      &Qwen2Family(),
+      &Gemma3Family(),
   };
   return kFamilies;
 }
 
 bool Matches(const Family& family, const Checkpoint& checkpoint, const std::string& architecture) {
-  if (checkpoint.gguf() != nullptr) return family.gguf_architecture == architecture;
+  if (checkpoint.gguf() != nullptr) return family.gguf_architecture == architecture;  // "": none
   return std::find(family.hf_architectures.begin(), family.hf_architectures.end(), architecture) !=
          family.hf_architectures.end();
 }
@@ -34,8 +37,8 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
   std::string served;
   for (const Family* family : Families()) {
     if (Matches(*family, checkpoint, architecture)) return family;
-    served += Cat(served.empty() ? "" : ", ",
-                  gguf ? family->gguf_architecture : family->hf_architectures[0]);
+    const std::string_view name = gguf ? family->gguf_architecture : family->hf_architectures[0];
+    if (!name.empty()) served += Cat(served.empty() ? "" : ", ", name);
   }
   return InvalidArgument(file, ": ", key, " '", architecture,
                          "' is not served; served are: ", served);

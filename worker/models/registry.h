@@ -17,8 +17,8 @@ struct Family {
   std::string_view gguf_architecture;                  // general.architecture
   ModelSpec (*from_hf)(HfConfig& config);
   ModelSpec (*from_gguf)(GgufConfig& config, const Checkpoint& checkpoint);
-  const NameTable& hf_names;
-  const NameTable& gguf_names;
+  NameTable (*hf_names)(const Checkpoint& checkpoint);
+  NameTable (*gguf_names)(const Checkpoint& checkpoint);
 };
 
 // Errors: InvalidArgument "FILE: architecture X is not served; served are: …".
@@ -26,5 +26,8 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint);
 
 // The rows of the table, each in a file of its own.
 const Family& LlamaFamily();
+const Family& MistralFamily();
+const Family& Qwen2Family();
+const Family& Gemma3Family();
 
 }  // namespace shardline

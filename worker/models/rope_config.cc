@@ -36,10 +36,11 @@ std::vector<float> Narrow(const std::vector<double>& values) {
 // Reads one rope object: "rope_parameters" or "rope_scaling".
 class HfRope {
  public:
-  HfRope(HfConfig& config, int64_t max_positions)
-      : config_(config),
-        max_positions_(max_positions),
-        object_(config.Keys("rope_scaling").empty() ? "rope_parameters" : "rope_scaling") {}
+  HfRope(HfConfig& config, int64_t max_positions, const HfRopeKeys& keys)
+      : config_(config), max_positions_(max_positions), keys_(keys), object_(keys.object) {
+    if (!object_.empty()) return;
+    object_ = config.Keys("rope_scaling").empty() ? "rope_parameters" : "rope_scaling";
+  }
 
   Rope Read(int64_t head_dim) {
     for (const std::string& key : config_.Keys(object_)) {
@@ -47,7 +48,7 @@ class HfRope {
         config_.Refuse(Cat(object_, ".", key), "is not understood");
       }
     }
-    Rope rope{.theta = config_.Float("rope_theta", 10000.0), .rot_dim = head_dim};
+    Rope rope{.theta = config_.Float(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
     rope.theta = config_.Float(Key("rope_theta"), rope.theta);
     const std::string type =
         config_.String(Key("rope_type"), config_.String(Key("type"), "default"));
@@ -136,6 +137,7 @@ class HfRope {
 
   HfConfig& config_;
   int64_t max_positions_;
+  const HfRopeKeys& keys_;
   std::string object_;
 };
 
@@ -154,8 +156,8 @@ std::vector<float> RopeDivisors(GgufConfig& config, const Checkpoint& checkpoint
 
 }  // namespace
 
-Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions) {
-  return HfRope(config, max_positions).Read(head_dim);
+Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions, const HfRopeKeys& keys) {
+  return HfRope(config, max_positions, keys).Read(head_dim);
 }
 
 Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head_dim,

@@ -6,9 +6,16 @@
 
 namespace shardline {
 
-// `rope_parameters`, or the older `rope_scaling` with `rope_theta` beside it. What is missing or
-// not understood is noted in `config`.
-Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions);
+// Where a rope stands in config.json.
+struct HfRopeKeys {
+  std::string object;  // empty: `rope_scaling`, or `rope_parameters` where that is absent
+  std::string theta_key = "rope_theta";  // of a theta beside the object
+  double theta = 10000.0;                // where neither has one
+};
+
+// What is missing or not understood is noted in `config`.
+Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions,
+                const HfRopeKeys& keys = {});
 // "*.rope.*" and the tensor rope_freqs.weight.
 Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head_dim,
                   int64_t max_positions);

@@ -17,6 +17,7 @@ namespace shardline {
 // weights.
 enum class Residual : uint8_t {
   kSequential,  // x += mixer(norm1(x)); x += ffn(norm2(x))
+  kSandwich,    // x += norm1_out(mixer(norm1(x))); x += norm2_out(ffn(norm2(x)))
 };
 
 struct Block {
@@ -31,6 +32,7 @@ struct ModelSpec {
   int64_t hidden = 0;
   int64_t context = 0;  // positions the configuration states; 0: none
   bool tied_head = false;
+  double embedding_scale = 1;
   RmsNorm final_norm;
   std::vector<Block> blocks;
 };

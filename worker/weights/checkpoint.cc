@@ -9,23 +9,26 @@
 namespace shardline {
 namespace {
 
+// Names are the file's: what is quantised is reported by them.
+struct QuantisedType {
+  GgmlType stored;
+  StoredType type;
+};
+constexpr QuantisedType kQuantised[] = {
+    {GgmlType::kQ4_0, StoredType::kQ4_0}, {GgmlType::kQ4_1, StoredType::kQ4_1},
+    {GgmlType::kQ5_0, StoredType::kQ5_0}, {GgmlType::kQ5_1, StoredType::kQ5_1},
+    {GgmlType::kQ8_0, StoredType::kQ8_0}, {GgmlType::kQ2_K, StoredType::kQ2_K},
+    {GgmlType::kQ3_K, StoredType::kQ3_K}, {GgmlType::kQ4_K, StoredType::kQ4_K},
+    {GgmlType::kQ5_K, StoredType::kQ5_K}, {GgmlType::kQ6_K, StoredType::kQ6_K}};
+
 StoredType TypeOf(GgmlType type) {
-  switch (type) {
-    case GgmlType::kF32:
-      return StoredType::kF32;
-    case GgmlType::kF16:
-      return StoredType::kF16;
-    case GgmlType::kBF16:
-      return StoredType::kBF16;
-    case GgmlType::kQ4_0:
-      return StoredType::kQ4_0;
-    case GgmlType::kQ4_1:
-      return StoredType::kQ4_1;
-    case GgmlType::kQ8_0:
-      return StoredType::kQ8_0;
-    default:
-      return StoredType::kOther;
+  if (type == GgmlType::kF32) return StoredType::kF32;
+  if (type == GgmlType::kF16) return StoredType::kF16;
+  if (type == GgmlType::kBF16) return StoredType::kBF16;
+  for (const QuantisedType& row : kQuantised) {
+    if (row.stored == type) return row.type;
   }
+  return StoredType::kOther;
 }
 
 StoredType TypeOf(SafetensorsType type) {
@@ -105,16 +108,10 @@ const StoredTensor* Checkpoint::Find(std::string_view name) const {
 }
 
 std::string Checkpoint::quantisation() const {
-  switch (main_type_) {
-    case StoredType::kQ4_0:
-      return "Q4_0";
-    case StoredType::kQ4_1:
-      return "Q4_1";
-    case StoredType::kQ8_0:
-      return "Q8_0";
-    default:
-      return "none";
+  for (const QuantisedType& row : kQuantised) {
+    if (row.type == main_type_) return GgmlTypeName(row.stored);
   }
+  return "none";
 }
 
 }  // namespace shardline

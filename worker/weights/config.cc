@@ -26,7 +26,7 @@ template <typename T>
 std::optional<T> Config::Typed(std::string_view key, std::string_view kind, bool required) {
   const std::optional<Value> value = Lookup(key);
   if (!value) {
-    if (required) missing_.emplace_back(key);
+    if (required) missing_.push_back(Cat(scope_, key));
     return std::nullopt;
   }
   if (const T* typed = std::get_if<T>(&*value)) return *typed;
@@ -71,7 +71,7 @@ std::string Config::String(std::string_view key, std::string_view fallback) {
 }
 
 void Config::Refuse(std::string_view key, std::string_view reason) {
-  wrong_.push_back(Cat(key, " ", reason));
+  wrong_.push_back(Cat(scope_, key, " ", reason));
 }
 
 absl::Status Config::status() const {
@@ -102,7 +102,7 @@ const nlohmann::json* HfConfig::Node(std::string_view key) const {
     const size_t dot = key.find('.');
     if (!node->is_object()) return nullptr;
     const auto it = node->find(std::string(key.substr(0, dot)));
-    if (it == node->end() || it->is_null()) return nullptr;
+    if (it == node->end()) return nullptr;
     node = &*it;
     if (dot == std::string_view::npos) return node;
     key.remove_prefix(dot + 1);
@@ -111,7 +111,7 @@ const nlohmann::json* HfConfig::Node(std::string_view key) const {
 
 std::optional<Config::Value> HfConfig::Lookup(std::string_view key) const {
   const nlohmann::json* node = Node(key);
-  if (node == nullptr) return std::nullopt;
+  if (node == nullptr || node->is_null()) return std::nullopt;
   if (node->is_boolean()) return node->get<bool>();
   if (node->is_number_float()) return node->get<double>();
   if (node->is_number_unsigned() &&
@@ -126,7 +126,7 @@ std::optional<Config::Value> HfConfig::Lookup(std::string_view key) const {
 std::vector<double> HfConfig::Floats(std::string_view key) {
   const nlohmann::json* node = Node(key);
   std::vector<double> out;
-  if (node == nullptr) return out;
+  if (node == nullptr || node->is_null()) return out;
   if (node->is_array()) {
     for (const auto& item : *node) {
       if (item.is_number()) out.push_back(item.get<double>());
@@ -155,6 +155,19 @@ std::vector<std::string> HfConfig::Strings(std::string_view key) const {
   return out;
 }
 
+bool HfConfig::IsNull(std::string_view key) const {
+  const nlohmann::json* node = Node(key);
+  return node != nullptr && node->is_null();
+}
+
+void HfConfig::Enter(std::string_view key) {
+  const nlohmann::json* node = Node(key);
+  if (node == nullptr || !node->is_object()) return;
+  nlohmann::json inner = *node;
+  json_ = std::move(inner);
+  scope_ += Cat(key, ".");
+}
+
 GgufConfig::GgufConfig(const GgufFile& gguf)
     : Config(gguf.path()),
       gguf_(gguf),
@@ -180,7 +193,7 @@ std::vector<double> GgufConfig::Floats(std::string_view key) {
   if (array == nullptr) return out;
   out = array->floats;
   for (int64_t x : array->ints) out.push_back(static_cast<double>(x));
-  if (array->kind == GgufArray::Kind::kUint) {
+  if (array->kind == GgufArray::Kind::kUint || array->kind == GgufArray::Kind::kBool) {
     for (uint64_t x : array->uints) out.push_back(static_cast<double>(x));
   }
   return out;

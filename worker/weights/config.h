@@ -31,7 +31,7 @@ class Config {
   bool Bool(std::string_view key, bool fallback);
   std::string String(std::string_view key);
   std::string String(std::string_view key, std::string_view fallback);
-  // A list of numbers; empty when absent.
+  // A list of numbers (truth values in GGUF are 0 and 1); empty when absent.
   virtual std::vector<double> Floats(std::string_view key) = 0;
   bool Has(std::string_view key) const { return Lookup(key).has_value(); }
 
@@ -42,6 +42,9 @@ class Config {
   const std::string& file() const { return file_; }
 
  protected:
+  // Stands before every key of an error.
+  std::string scope_;
+
   struct OtherKind {};
   using Value = std::variant<int64_t, double, bool, std::string, OtherKind>;
   virtual std::optional<Value> Lookup(std::string_view key) const = 0;
@@ -67,10 +70,14 @@ class HfConfig final : public Config {
   std::vector<std::string> Keys(std::string_view key) const;
   // Strings of a list; empty when it is none.
   std::vector<std::string> Strings(std::string_view key) const;
+  // Whether `key` is there with the value null, which every other look-up takes for absent.
+  bool IsNull(std::string_view key) const;
+  // From here on all keys are those of the object `key`, if it is one.
+  void Enter(std::string_view key);
 
  private:
   using Config::Config;
-  const nlohmann::json* Node(std::string_view key) const;
+  const nlohmann::json* Node(std::string_view key) const;  // may be null
   std::optional<Value> Lookup(std::string_view key) const override;
 
   nlohmann::json json_;

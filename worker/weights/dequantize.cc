@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "worker/weights/k_quants.h"
+
 namespace shardline {
 namespace {
 
@@ -35,13 +37,33 @@ void WidenQ4_1(const std::byte* in, float* out) {
   }
 }
 
+// The fifth bits of all elements stand in one word before the nibbles.
+void WidenQ5(const std::byte* in, float scale, int offset, float least, float* out) {
+  const auto fifth = Read<uint32_t>(in);
+  const auto* quants = reinterpret_cast<const uint8_t*>(in + 4);
+  for (int i = 0; i < kBlock / 2; ++i) {
+    const auto low = static_cast<int>((quants[i] & 15u) | (fifth >> i & 1u) << 4);
+    const auto high = static_cast<int>((quants[i] >> 4) | (fifth >> (i + kBlock / 2) & 1u) << 4);
+    out[i] = scale * static_cast<float>(low - offset) + least;
+    out[i + kBlock / 2] = scale * static_cast<float>(high - offset) + least;
+  }
+}
+
+void WidenQ5_0(const std::byte* in, float* out) {
+  WidenQ5(in + 2, WidenF16(Read<uint16_t>(in)), 16, -0.0f, out);  // x + -0 is x, to the bit
+}
+
+void WidenQ5_1(const std::byte* in, float* out) {
+  WidenQ5(in + 4, WidenF16(Read<uint16_t>(in)), 0, WidenF16(Read<uint16_t>(in + 2)), out);
+}
+
 void WidenQ8_0(const std::byte* in, float* out) {
   const float scale = WidenF16(Read<uint16_t>(in));
   const auto* quants = reinterpret_cast<const int8_t*>(in + 2);
   for (int i = 0; i < kBlock; ++i) out[i] = scale * static_cast<float>(quants[i]);
 }
 
-// A run of at most kBlock elements (exactly kBlock where the type has blocks).
+// A run of at most kSuperBlock elements: one block where the type has blocks.
 void WidenRun(StoredType type, const std::byte* in, int64_t count, float* out) {
   switch (type) {
     case StoredType::kF32:
@@ -57,8 +79,22 @@ void WidenRun(StoredType type, const std::byte* in, int64_t count, float* out) {
       return WidenQ4_0(in, out);
     case StoredType::kQ4_1:
       return WidenQ4_1(in, out);
+    case StoredType::kQ5_0:
+      return WidenQ5_0(in, out);
+    case StoredType::kQ5_1:
+      return WidenQ5_1(in, out);
     case StoredType::kQ8_0:
       return WidenQ8_0(in, out);
+    case StoredType::kQ2_K:
+      return WidenQ2K(in, out);
+    case StoredType::kQ3_K:
+      return WidenQ3K(in, out);
+    case StoredType::kQ4_K:
+      return WidenQ4K(in, out);
+    case StoredType::kQ5_K:
+      return WidenQ5K(in, out);
+    case StoredType::kQ6_K:
+      return WidenQ6K(in, out);
     case StoredType::kOther:
       return;
   }
@@ -77,49 +113,49 @@ StoredBlock BlockOf(StoredType type) {
       return {kBlock, 18};
     case StoredType::kQ4_1:
       return {kBlock, 20};
+    case StoredType::kQ5_0:
+      return {kBlock, 22};
+    case StoredType::kQ5_1:
+      return {kBlock, 24};
     case StoredType::kQ8_0:
       return {kBlock, 34};
+    case StoredType::kQ2_K:
+      return {kSuperBlock, 84};
+    case StoredType::kQ3_K:
+      return {kSuperBlock, 110};
+    case StoredType::kQ4_K:
+      return {kSuperBlock, 144};
+    case StoredType::kQ5_K:
+      return {kSuperBlock, 176};
+    case StoredType::kQ6_K:
+      return {kSuperBlock, 210};
     case StoredType::kOther:
       break;
   }
   return {1, 0};
 }
 
-float WidenF16(uint16_t bits) {
-  const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
-  const uint32_t magnitude = bits & 0x7fffu;
-  if (magnitude >= 0x7c00u) {  // infinity, or NaN with its payload
-    return __builtin_bit_cast(float, sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
-  }
-  if (magnitude >= 0x400u) return __builtin_bit_cast(float, sign | ((magnitude + 0x1c000u) << 13));
-  const float subnormal = static_cast<float>(magnitude) * 0x1p-24f;
-  return __builtin_bit_cast(float, sign | __builtin_bit_cast(uint32_t, subnormal));
-}
-
-uint16_t RoundToBf16(float x) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
 void Dequantize(StoredType type, const std::byte* in, int64_t count, DType out_type, void* out) {
   const StoredBlock block = BlockOf(type);
-  if (type == StoredType::kBF16 && out_type == DType::kBF16) {
+  if ((type == StoredType::kBF16 && out_type == DType::kBF16) ||
+      (type == StoredType::kF16 && out_type == DType::kF16)) {
     std::memcpy(out, in, count * 2);
     return;
   }
   auto* floats = static_cast<float*>(out);
   auto* halves = static_cast<uint16_t*>(out);
-  float run[kBlock];
-  for (int64_t i = 0; i < count; i += kBlock) {
-    const int64_t n = count - i < kBlock ? count - i : kBlock;
+  const auto round = out_type == DType::kBF16 ? RoundToBf16 : RoundToF16;
+  float run[kSuperBlock];
+  const int64_t step = block.elements > 1 ? block.elements : kSuperBlock;
+  for (int64_t i = 0; i < count; i += step) {
+    const int64_t n = count - i < step ? count - i : step;
     const std::byte* from = in + i / block.elements * block.bytes;
     if (out_type == DType::kF32) {
       WidenRun(type, from, n, floats + i);
       continue;
     }
     WidenRun(type, from, n, run);
-    for (int64_t j = 0; j < n; ++j) halves[i + j] = RoundToBf16(run[j]);
+    for (int64_t j = 0; j < n; ++j) halves[i + j] = round(run[j]);
   }
 }
 

@@ -30,13 +30,19 @@ void WidenMatrix(const Source& source, const WeightSlot& slot, DType type, std::
   }
 }
 
+float RoundTo(DType type, float x) {
+  if (type == DType::kBF16) return WidenBf16(RoundToBf16(x));
+  return type == DType::kF16 ? WidenF16(RoundToF16(x)) : x;
+}
+
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
   const int64_t size = slot.axes[0].size;
   std::vector<float> stored(size);
   Dequantize(source.tensor->type, source.tensor->data.data(), size, DType::kF32, stored.data());
   for (int64_t i = 0; i < size; ++i) {
-    const float x = stored[StoredRow(source, slot, i)];
-    out[i] = type == DType::kBF16 ? WidenBf16(RoundToBf16(x)) : x;
+    float x = stored[StoredRow(source, slot, i)];
+    if (slot.form != VectorForm::kExact) x = RoundTo(type, x);
+    out[i] = slot.form == VectorForm::kPlusOne ? 1.0f + x : x;
   }
 }
 
@@ -47,7 +53,12 @@ bool IsPlain(const std::vector<Source>& parts) {
   const StoredType type = parts[0].tensor->type;
   const auto address = reinterpret_cast<uintptr_t>(parts[0].tensor->data.data());
   return (type == StoredType::kF32 && address % 4 == 0) ||
-         (type == StoredType::kBF16 && address % 2 == 0);
+         ((type == StoredType::kBF16 || type == StoredType::kF16) && address % 2 == 0);
+}
+
+DType PlainType(StoredType type) {
+  if (type == StoredType::kF32) return DType::kF32;
+  return type == StoredType::kBF16 ? DType::kBF16 : DType::kF16;
 }
 
 void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
@@ -55,9 +66,8 @@ void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
   const int64_t rows = target.rows(), cols = target.cols();
   if (IsPlain(parts)) {
     void* data = const_cast<std::byte*>(parts[0].tensor->data.data());
-    const DType type = parts[0].tensor->type == StoredType::kF32 ? DType::kF32 : DType::kBF16;
-    options.ops->pack(View::Contiguous(data, type, {rows, cols}), options.type, memory,
-                      target.packed);
+    options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}),
+                      options.type, memory, target.packed);
     return;
   }
   staging.resize(rows * cols * SizeOf(options.type));

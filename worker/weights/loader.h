@@ -19,7 +19,7 @@ namespace shardline {
 struct LoadOptions {
   const Ops* ops = nullptr;
   ThreadPool* threads = nullptr;  // null: the calling thread alone
-  DType type = DType::kF32;  // of matrices; with bf16, vectors are rounded to bf16 and kept in f32
+  DType type = DType::kF32;  // of matrices; vectors are kept in f32, rounded as their slots say
   std::function<void(double fraction)> progress;  // called on the calling thread; may be empty
 };
 

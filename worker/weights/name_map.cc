@@ -59,7 +59,7 @@ MappedName MapName(const NameTable& table, std::string_view slot) {
   const std::string stem = Starred(slot.substr(0, dot), split);
   for (const NameRule& rule : table.rules) {
     if (rule.slot != stem) continue;
-    std::string tensor(rule.tensor);
+    std::string tensor = rule.tensor;
     if (const size_t star = tensor.find('*'); split && star != std::string::npos) {
       tensor.replace(star, 1, Cat(split->number));
     }
@@ -71,7 +71,10 @@ MappedName MapName(const NameTable& table, std::string_view slot) {
 bool IsIgnored(const NameTable& table, std::string_view tensor) {
   std::optional<Numbered> split;
   const std::string starred = Starred(tensor, split);
-  return std::find(table.ignored.begin(), table.ignored.end(), starred) != table.ignored.end();
+  return std::any_of(table.ignored.begin(), table.ignored.end(), [&](const std::string& name) {
+    if (name.ends_with("**")) return tensor.starts_with(name.substr(0, name.size() - 2));
+    return name == starred;
+  });
 }
 
 std::string FoldNames(const std::vector<std::string>& names) {

@@ -21,15 +21,16 @@ enum class RowOrder : uint8_t {
 // "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q"
 // with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
 struct NameRule {
-  std::string_view slot;
-  std::string_view tensor;
+  std::string slot;
+  std::string tensor;
   RowOrder order = RowOrder::kAsStored;
 };
 
 struct NameTable {
   std::vector<NameRule> rules;
-  // Tensors that may be there and are not weights ("*" as above).
-  std::vector<std::string_view> ignored;
+  // Tensors that may be there and are not read: "*" as above, and a name that ends with "**" stands
+  // for all that begin with what is before it.
+  std::vector<std::string> ignored;
 };
 
 struct MappedName {

@@ -34,7 +34,7 @@ class Resolver {
     Append(text, "missing tensors: ", FoldNames(missing_));
     Append(text, "unused tensors: ", FoldNames(unused));
     Append(text, "wrong shapes: ", FoldNames(misshapen_));
-    Append(text, "types that are not read (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are): ",
+    Append(text, "types that are not read (F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are): ",
            FoldNames(unreadable_));
     if (text.empty()) return absl::OkStatus();
     return InvalidArgument(checkpoint_.path(), ": ", text);

@@ -2,6 +2,7 @@
 // is read. The loader fills what the plan points to.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,19 @@
 
 namespace shardline {
 
+// What a vector's numbers are before a layer multiplies with them.
+enum class VectorForm : uint8_t {
+  kRounded,  // rounded to the model's type
+  kPlusOne,  // the same, and one added afterwards: a norm weight stored as its distance from one
+  kExact,    // as stored: a norm weight to which the file's writer has added one
+};
+
 // One tensor of the model as its layer names it.
 struct WeightSlot {
-  std::string name;        // "3.attn.q.weight"
-  std::vector<Axis> axes;  // outermost first: [out, in], or [out]
-  int64_t head_dim = 0;    // rows of one head, where the rows belong to heads
+  std::string name;                        // "3.attn.q.weight"
+  std::vector<Axis> axes;                  // outermost first: [out, in], or [out]
+  int64_t head_dim = 0;                    // rows of one head, where the rows belong to heads
+  VectorForm form = VectorForm::kRounded;  // of a vector
 };
 
 // Several slots stand one below the other: {q, k, v} of one input are one product.

@@ -28,6 +28,8 @@ Native::Native(std::string_view native_name, std::string_view spec, NativeFuncti
 
 Value Interpreter::CallNative(const Native& native, const Value& self, Arguments arguments) {
   Step();
+  // A method may read all of its text, even when it answers with a number.
+  if (self.is_string()) StepBytes(2 * self.text().size());
   CallFrame frame{*this, native, self, {}, {}};
   frame.bound.resize(native.parameters.size(), nullptr);
   const size_t count = arguments.positional.size();
@@ -42,10 +44,11 @@ Value Interpreter::CallNative(const Native& native, const Value& self, Arguments
                                  arguments.positional.end());
   }
   for (auto& [name, value] : arguments.keyword) {
-    const auto parameter = native.positional_only
-                               ? native.parameters.end()
-                               : std::find_if(native.parameters.begin(), native.parameters.end(),
-                                              [&](const auto& row) { return row.name == name; });
+    const auto parameter =
+        native.positional_only
+            ? native.parameters.end()
+            : std::find_if(native.parameters.begin(), native.parameters.end(),
+                           [&name = name](const auto& row) { return row.name == name; });
     if (parameter == native.parameters.end()) {
       if (!native.takes_rest) {
         TypeError(native.name, "() got an unexpected keyword argument '", name, "'");

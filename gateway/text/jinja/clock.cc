@@ -1,5 +1,6 @@
 #include "gateway/text/jinja/clock.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 
@@ -37,21 +38,14 @@ std::string FormatTime(std::string_view format,
       out.push_back(format[i]);
       continue;
     }
-    std::string directive = "%";
-    size_t at = i + 1;
-    while (at < format.size() &&
-           std::string_view("-_0^#EO").find(format[at]) != std::string_view::npos) {
-      directive += format[at++];
-    }
-    if (at < format.size() && format[at] >= '1' && format[at] <= '9') {
-      ValueError("strftime: widths are not supported");
-    }
-    if (at >= format.size()) {
-      out += directive;
-      break;
-    }
-    const char letter = format[at];
-    directive += letter;
+    // Python replaces %f, %z and %Z; all else, with flags and width, is the C library's.
+    size_t at = std::min(format.find_first_not_of("-_0^#+", i + 1), format.size());
+    const size_t width = at;
+    at = std::min(format.find_first_not_of("0123456789", at), format.size());
+    if (at - width > 2) ValueError("strftime: a width has at most two digits");
+    at = std::min(format.find_first_not_of("EO", at), format.size() - 1);
+    const std::string directive(format.substr(i, at + 1 - i));
+    const char letter = directive.size() == 2 ? directive[1] : '\0';
     i = at;
     if (letter == 'f') {
       char text[8];

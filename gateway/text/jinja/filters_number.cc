@@ -67,6 +67,7 @@ Value Abs(CallFrame& call) {
 }
 
 Value ToInt(CallFrame& call) {
+  Step(16);  // a text that is no number takes as long as many steps
   try {
     return Value(IntOf(call[0], call.has(2) ? call[2] : Value(10)));
   } catch (const Error& error) {
@@ -81,6 +82,7 @@ Value ToInt(CallFrame& call) {
 }
 
 Value ToFloat(CallFrame& call) {
+  Step(16);
   try {
     return Value(FloatOf(call[0]));
   } catch (const Error& error) {

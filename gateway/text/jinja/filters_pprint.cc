@@ -60,6 +60,7 @@ class PrettyPrinter {
     Step();
     CheckTextSize(out_.size());
     const std::string repr = ToRepr(WithSortedDicts(value));
+    StepBytes(16 * repr.size());  // it is read code point by code point, again at each level
     if (Size(repr) > kWidth - indent - allowance) {
       if (value.is(Kind::kDict)) return Dict(value, indent, allowance, level + 1);
       if (value.is(Kind::kList)) {

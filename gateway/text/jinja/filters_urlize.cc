@@ -2,6 +2,7 @@
 #include <unicode/regex.h>
 
 #include <algorithm>
+#include <memory>
 #include <set>
 
 #include "gateway/text/jinja/filters.h"
@@ -14,19 +15,50 @@ namespace shardline::jinja::filters {
 
 namespace {
 
-bool Matches(const char* pattern, std::string_view text) {
-  UErrorCode status = U_ZERO_ERROR;
-  const auto wide = icu::UnicodeString::fromUTF8(
-      icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
-  icu::RegexMatcher matcher(icu::UnicodeString::fromUTF8(pattern), wide, UREGEX_CASE_INSENSITIVE,
-                            status);
-  matcher.setTimeLimit(200, status);  // hostile text must not keep the matcher busy
-  return matcher.matches(status) && U_SUCCESS(status);
-}
+// A pattern, compiled once: a text has many words.
+class Pattern {
+ public:
+  explicit Pattern(const char* pattern)
+      : pattern_(icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(pattern),
+                                            UREGEX_CASE_INSENSITIVE, error_, status_)) {}
+
+  bool Matches(std::string_view text) const {
+    UErrorCode status = status_;
+    if (U_FAILURE(status)) return false;
+    StepBytes(16 * text.size());
+    const auto wide = icu::UnicodeString::fromUTF8(
+        icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
+    const std::unique_ptr<icu::RegexMatcher> matcher(pattern_->matcher(wide, status));
+    if (U_FAILURE(status)) return false;
+    matcher->setTimeLimit(200, status);  // hostile text must not keep the matcher busy
+    return matcher->matches(status) && U_SUCCESS(status);
+  }
+
+ private:
+  UParseError error_{};
+  UErrorCode status_ = U_ZERO_ERROR;
+  std::unique_ptr<icu::RegexPattern> pattern_;
+};
 
 constexpr char kUrl[] =
     R"re(((https?://|www\.)(([\w%-]+\.)+)?([a-z]{2,63}|xn--[\w%]{2,59})|([\w%-]{2,63}\.)+(com|net|int|edu|gov|org|info|mil)|(https?://)((([\d]{1,3})(\.[\d]{1,3}){3})|(\[([\da-f]{0,4}:){2}([\da-f]{0,4}:?){1,6}\])))(?::[\d]{1,5})?(?:[/?#]\S*)?)re";
 constexpr char kEmail[] = R"re(\S+@\w[\w.-]*\.\w+)re";
+constexpr char kScheme[] = R"re([\w.+-]{2,}:(/){0,2})re";
+
+bool IsUrl(std::string_view text) {
+  static const Pattern pattern(kUrl);
+  return pattern.Matches(text);
+}
+
+bool IsEmail(std::string_view text) {
+  static const Pattern pattern(kEmail);
+  return pattern.Matches(text);
+}
+
+bool IsScheme(std::string_view text) {
+  static const Pattern pattern(kScheme);
+  return pattern.Matches(text);
+}
 
 size_t CountOf(std::string_view text, std::string_view wanted) {
   size_t count = 0;
@@ -79,24 +111,25 @@ std::string LinkWord(const std::string& word, const LinkStyle& style) {
   for (const auto& [open, close] : kPairs) {
     const size_t opened = CountOf(middle, open);
     if (opened <= CountOf(middle, close)) continue;
+    size_t to = 0;
     for (size_t i = std::min(opened, CountOf(tail, close)); i > 0; --i) {
-      const size_t to = tail.find(close) + close.size();
-      middle += tail.substr(0, to);
-      tail.erase(0, to);
+      to = tail.find(close, to) + close.size();
     }
+    middle += tail.substr(0, to);
+    tail.erase(0, to);
   }
   const auto link = [&](const std::string& address, const std::string& attributes,
                         const std::string& label) {
     return Cat("<a href=\"", address, "\"", attributes, ">", label, "</a>");
   };
-  if (Matches(kUrl, middle)) {
+  if (IsUrl(middle)) {
     const bool has_scheme = middle.starts_with("https://") || middle.starts_with("http://");
     middle =
         link(Cat(has_scheme ? "" : "https://", middle), style.attributes, style.Trimmed(middle));
-  } else if (middle.starts_with("mailto:") && Matches(kEmail, middle.substr(7))) {
+  } else if (middle.starts_with("mailto:") && IsEmail(middle.substr(7))) {
     middle = link(middle, "", middle.substr(7));
   } else if (middle.find('@') != std::string::npos && !middle.starts_with("www.") &&
-             middle[0] != '@' && middle.find(':') == std::string::npos && Matches(kEmail, middle)) {
+             middle[0] != '@' && middle.find(':') == std::string::npos && IsEmail(middle)) {
     middle = link(Cat("mailto:", middle), "", middle);
   } else {
     for (const std::string& scheme : style.schemes) {
@@ -128,7 +161,7 @@ Value Urlize(CallFrame& call) {
   }
   if (call.given(5)) {
     for (const Value& scheme : Collect(call[5])) {
-      if (!scheme.is_string() || !Matches(R"re([\w.+-]{2,}:(/){0,2})re", scheme.text())) {
+      if (!scheme.is_string() || !IsScheme(scheme.text())) {
         RuntimeError(ToRepr(scheme), " is not a valid URI scheme prefix.");
       }
       style.schemes.emplace_back(scheme.text());

@@ -106,6 +106,7 @@ Interpreter::Flow Interpreter::Execute(const Stmt& stmt) {
 Interpreter::ScopeRef Interpreter::NewScope(const ScopeRef& outer,
                                             const std::vector<int>& unset) const {
   auto scope = Make<Scope>(outer);
+  Step(unset.size());
   for (const int slot : unset) {
     const Value value =
         MakeUndefined(Cat(ReprText(tree_.names[static_cast<size_t>(slot)]), " is undefined"));
@@ -213,6 +214,9 @@ Interpreter::Flow Interpreter::ExecuteFilterBlock(const Stmt& stmt) {
   const Value text = Capture(stmt.body, &flow);
   if (flow != Flow::kNormal) return flow;
   const Value filtered = EvaluateFilter(*stmt.exprs[0], &text);
+  if (!filtered.is_string()) {
+    TypeError("sequence item: expected str instance, ", TypeName(filtered), " found");
+  }
   if (autoescape_) {
     out_->Append(EscapeHtml(ToStr(filtered, true)));
   } else {
@@ -237,6 +241,7 @@ void Interpreter::ExecuteBlock(const Stmt& stmt, const ScopeRef& scope) {
   const Recursion recursion(this);
   auto context = Make<Scope>(ScopeRef());
   for (const Scope* outer = scope.get(); outer != nullptr; outer = outer->parent.get()) {
+    Step(outer->variables.size());
     for (const auto& [slot, value] : outer->variables) {
       const bool unset = value.is_undefined() && value.as<UndefinedObject>().unset;
       if (!unset && context->Find(slot) == nullptr) context->Set(slot, value);

@@ -95,9 +95,21 @@ class Reader {
         }
         return MakeDict(std::move(dict));
       }
+      case Json::value_t::binary:
+        return BigInteger(json.get_binary());
       default:
         return Value();
     }
+  }
+
+ private:
+  // The digits that ParseVariables keeps of an integer above 64 bits.
+  static Value BigInteger(const Json::binary_t& digits) {
+    Int value = 0;
+    if (!ParseInt(std::string(digits.begin(), digits.end()), 10, &value)) {
+      ValueError("the variables hold binary data");
+    }
+    return Value(value);
   }
 };
 
@@ -209,11 +221,7 @@ class Writer {
           break;
         default:
           if (c < 0x20 || (style_.ascii && c > 0x7E)) {
-            if (c == 0x7F) {
-              out_ += '\x7f';
-            } else {
-              Escape(c);
-            }
+            Escape(c);
           } else {
             out_.append(text.substr(begin, offset - begin));
           }

@@ -268,7 +268,8 @@ ExprPtr Parser::ParseSubscript(ExprPtr expr) {
   }
   ExpectOperator("]");
   if (keys.size() == 1) {
-    if (keys[0]->kind == ExprKind::kSlice) {
+    // A slice of something already (x[y[0:1]]) is an ordinary key.
+    if (keys[0]->kind == ExprKind::kSlice && keys[0]->items[0] == nullptr) {
       keys[0]->items[0] = std::move(expr);
       SetDepth(keys[0].get());
       return std::move(keys[0]);
@@ -309,6 +310,7 @@ ArgumentExprs Parser::ParseArguments() {
   const auto ensure = [&](bool valid) {
     if (!valid) Fail("invalid syntax for function call expression", line);
   };
+  std::set<std::string> names;
   bool require_comma = false;
   while (!current().IsOperator(")")) {
     if (require_comma) {
@@ -325,9 +327,7 @@ ArgumentExprs Parser::ParseArguments() {
       ensure(!arguments.more_keyword);
       std::string name = Next().text;
       Next();
-      for (const auto& [other, value] : arguments.keyword) {
-        if (other == name) Fail(Cat("keyword argument repeated: ", name), line);
-      }
+      if (!names.insert(name).second) Fail(Cat("keyword argument repeated: ", name), line);
       arguments.keyword.emplace_back(std::move(name), ParseExpression());
     } else {
       ensure(!arguments.more_positional && !arguments.more_keyword && arguments.keyword.empty());

@@ -234,6 +234,7 @@ bool Equal(const Value& a, const Value& b) {
     case Kind::kUndefined:
       return true;
     case Kind::kString:
+      if (a.text().size() == b.text().size()) StepBytes(a.text().size());
       return a.text() == b.text();
     case Kind::kList:
     case Kind::kTuple:
@@ -322,6 +323,7 @@ bool Compare(const Value& a, Order order, const Value& b) {
   if (b.is_undefined()) FailUndefined(b);
   if (a.is_string() && b.is_string()) {
     // Bytes of UTF-8 order as code points do.
+    StepBytes(std::min(a.text().size(), b.text().size()));
     const int sign = a.text().compare(b.text());
     return Holds(order, sign < 0 ? -1 : sign > 0 ? 1 : 0);
   }
@@ -341,9 +343,13 @@ bool Compare(const Value& a, Order order, const Value& b) {
             TypeName(b), "'");
 }
 
-size_t HashText(std::string_view text) { return std::hash<std::string_view>{}(text); }
+size_t HashText(std::string_view text) {
+  StepBytes(text.size());
+  return std::hash<std::string_view>{}(text);
+}
 
 size_t Hash(const Value& value) {
+  Step();
   switch (value.kind()) {
     case Kind::kNone:
       return 0x9E3779B9;
@@ -389,7 +395,7 @@ bool Contains(const Value& container, const Value& item) {
         TypeError("'in <string>' requires string as left operand, not ", TypeName(item));
       }
       StepBytes(container.text().size());
-      return container.text().find(item.text()) != std::string_view::npos;
+      return FindText(container.text(), item.text()) != std::string_view::npos;
     case Kind::kDict:
       return container.dict().Find(item) != nullptr;
     case Kind::kView: {
@@ -442,6 +448,7 @@ bool Contains(const Value& container, const Value& item) {
 }
 
 bool HasMarks(const Value& value) {
+  Step();
   switch (value.kind()) {
     case Kind::kString:
       return !value.string().marks.empty();

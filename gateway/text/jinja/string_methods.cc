@@ -63,7 +63,7 @@ int64_t Find(const Call& call, bool last) {
   if (!window.valid) return -1;
   const std::string_view text = call.self.text().substr(0, window.end);
   StepBytes(text.size());
-  size_t found = last ? text.rfind(wanted) : text.find(wanted, window.begin);
+  size_t found = last ? FindLastText(text, wanted) : FindText(text, wanted, window.begin);
   if (found == std::string_view::npos || found < window.begin) return -1;
   return static_cast<int64_t>(CountCodePoints(text.substr(0, found)));
 }
@@ -82,8 +82,8 @@ Value Count(Call& call) {
   StepBytes(text.size());
   if (wanted.empty()) return Value(CountCodePoints(text) + 1);
   int64_t count = 0;
-  for (size_t at = text.find(wanted); at != std::string_view::npos;
-       at = text.find(wanted, at + wanted.size())) {
+  for (size_t at = FindText(text, wanted); at != std::string_view::npos;
+       at = FindText(text, wanted, at + wanted.size())) {
     ++count;
   }
   return Value(count);
@@ -98,6 +98,7 @@ Value Affix(const Call& call, bool at_end) {
                 TypeName(affix));
     }
     if (!window.valid) return false;
+    StepBytes(affix.text().size());
     return at_end ? text.ends_with(affix.text()) : text.starts_with(affix.text());
   };
   if (call[0].is(Kind::kTuple)) {
@@ -163,7 +164,8 @@ Value Partition(const Call& call, bool last) {
   const StringObject& string = call.self.string();
   const std::string_view separator = TextArgument(call, 0).text();
   if (separator.empty()) ValueError("empty separator");
-  const size_t found = last ? string.text.rfind(separator) : string.text.find(separator);
+  const size_t found =
+      last ? FindLastText(string.text, separator) : FindText(string.text, separator);
   const size_t size = string.text.size();
   if (found == std::string::npos) {
     const Value empty = Substring(string, 0, 0);
@@ -188,6 +190,7 @@ Value RemoveAffix(const Call& call, bool suffix) {
 template <typename Map>
 Value MapCharacters(const Value& value, Map map) {
   const StringObject& string = value.string();
+  Step(string.text.size() / 2);  // each is looked up
   TextBuilder builder;
   bool after_cased = false;
   size_t mark = 0;
@@ -199,7 +202,6 @@ Value MapCharacters(const Value& value, Map map) {
     builder.AppendInput(map(c, begin, after_cased), marked);
     after_cased = IsCased(c);
   }
-  Step(string.text.size() / 8);
   return builder.Build(string.markup);
 }
 
@@ -228,6 +230,7 @@ Value Casefold(Call& call) {
 Value ExpandTabs(Call& call) {
   const int64_t size = IntArgument(call, 0, 8);
   const StringObject& string = call.self.string();
+  Step(string.text.size() / 8);
   TextBuilder builder;
   int64_t column = 0;
   for (size_t offset = 0; offset < string.text.size();) {
@@ -281,6 +284,7 @@ Value FormatMap(Call& call) {
 
 template <bool (*Is)(char32_t)>
 bool All(std::string_view text) {
+  Step(text.size() / 8);
   for (size_t offset = 0; offset < text.size();) {
     if (!Is(NextCodePoint(text, &offset))) return false;
   }
@@ -290,6 +294,7 @@ bool All(std::string_view text) {
 bool IsAlnum(char32_t c) { return IsAlpha(c) || IsDecimal(c) || IsDigit(c) || IsNumeric(c); }
 
 bool IsTitleText(std::string_view text) {
+  Step(text.size() / 8);
   bool cased = false, after_cased = false;
   for (size_t offset = 0; offset < text.size();) {
     const char32_t c = NextCodePoint(text, &offset);

@@ -29,6 +29,7 @@ Value MapCase(const StringObject& string, Mapping mapping) {
 }  // namespace
 
 bool IsLowerText(std::string_view text) {
+  Step(text.size() / 8);
   bool cased = false;
   for (size_t offset = 0; offset < text.size();) {
     const char32_t c = NextCodePoint(text, &offset);
@@ -39,6 +40,7 @@ bool IsLowerText(std::string_view text) {
 }
 
 bool IsUpperText(std::string_view text) {
+  Step(text.size() / 8);
   bool cased = false;
   for (size_t offset = 0; offset < text.size();) {
     const char32_t c = NextCodePoint(text, &offset);
@@ -75,6 +77,7 @@ Value StripText(const Value& value, const Value* chars, bool left, bool right) {
   } else {
     const std::string_view set = chars->text();
     const auto in_set = [&](size_t at, size_t width) {
+      StepBytes(set.size());
       for (size_t offset = 0; offset < set.size(); offset += CodePointWidth(set, offset)) {
         if (set.substr(offset, CodePointWidth(set, offset)) == text.substr(at, width)) return true;
       }
@@ -89,7 +92,6 @@ Value StripText(const Value& value, const Value* chars, bool left, bool right) {
       if (!in_set(last, end - last)) break;
       end = last;
     }
-    StepBytes(set.size() * (begin + text.size() - end));
   }
   if (begin == 0 && end == text.size()) return value;
   return Substring(string, begin, end);
@@ -117,7 +119,7 @@ Value ReplaceText(const Value& value, const Value& old_value, const Value& new_v
     return builder.Build(string.markup);
   }
   while (count != 0) {
-    const size_t found = text.find(old_text, at);
+    const size_t found = FindText(text, old_text, at);
     if (found == std::string_view::npos) break;
     builder.Append(string, at, found);
     builder.Append(inserted);
@@ -209,7 +211,7 @@ std::vector<Value> SplitText(const Value& value, const Value* separator, int64_t
   if (!from_right) {
     size_t at = 0;
     for (; count != 0; --count) {
-      const size_t found = text.find(mark, at);
+      const size_t found = FindText(text, mark, at);
       if (found == std::string_view::npos) break;
       parts.push_back(Substring(string, at, found));
       at = found + mark.size();
@@ -220,7 +222,7 @@ std::vector<Value> SplitText(const Value& value, const Value* separator, int64_t
   }
   size_t end = text.size();
   for (; count != 0 && end >= mark.size(); --count) {
-    const size_t found = text.rfind(mark, end - mark.size());
+    const size_t found = FindLastText(text, mark, end - mark.size());
     if (found == std::string_view::npos) break;
     parts.push_back(Substring(string, found + mark.size(), end));
     end = found;

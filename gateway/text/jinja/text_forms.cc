@@ -316,6 +316,7 @@ std::string_view Stripped(std::string_view text) {
 }  // namespace
 
 bool ParseInt(std::string_view text, int base, Int* value) {
+  StepBytes(text.size());
   text = Stripped(text);
   if (text.empty()) return false;
   bool negative = false;
@@ -366,6 +367,7 @@ bool ParseInt(std::string_view text, int base, Int* value) {
 }
 
 bool ParseFloat(std::string_view text, double* value) {
+  StepBytes(text.size());
   text = Stripped(text);
   std::string plain;
   if (text.empty() || !PlainDigits(text, &plain)) return false;

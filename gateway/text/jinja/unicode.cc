@@ -5,6 +5,9 @@
 #include <unicode/unistr.h>
 
 #include <algorithm>
+#include <cstring>
+
+#include "gateway/text/jinja/budget.h"
 
 namespace shardline::jinja {
 
@@ -112,6 +115,7 @@ void AppendCodePoint(std::string* text, char32_t c) {
 }
 
 size_t CountCodePoints(std::string_view text) {
+  StepBytes(text.size());
   if (IsAscii(text)) return text.size();
   size_t count = 0;
   for (size_t offset = 0; offset < text.size(); ++count) offset += CodePointWidth(text, offset);
@@ -120,8 +124,35 @@ size_t CountCodePoints(std::string_view text) {
 
 size_t OffsetOf(std::string_view text, size_t index) {
   size_t offset = 0;
-  for (; index > 0 && offset < text.size(); --index) offset += CodePointWidth(text, offset);
+  while (index > 0 && offset < text.size()) {
+    offset += CodePointWidth(text, offset);
+    --index;
+  }
+  StepBytes(offset);
   return offset;
+}
+
+size_t FindText(std::string_view text, std::string_view wanted, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  const char* const found = static_cast<const char*>(
+      memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size()));
+  const size_t at =
+      found == nullptr ? std::string_view::npos : static_cast<size_t>(found - text.data());
+  StepBytes(std::min(at, text.size()) - from);
+  return at;
+}
+
+size_t FindLastText(std::string_view text, std::string_view wanted, size_t before) {
+  if (wanted.size() > text.size()) return std::string_view::npos;
+  const size_t last = std::min(before, text.size() - wanted.size());
+  if (wanted.empty()) return last;
+  StepBytes(last);
+  for (size_t at = last + 1; at-- > 0;) {
+    if (text[at] != wanted[0] || text[at + wanted.size() - 1] != wanted.back()) continue;
+    StepBytes(wanted.size());
+    if (text.substr(at, wanted.size()) == wanted) return at;
+  }
+  return std::string_view::npos;
 }
 
 bool IsSpace(char32_t c) {

@@ -21,6 +21,12 @@ size_t CountCodePoints(std::string_view text);
 // The byte offset of code point `index`; text.size() when there are not that many.
 size_t OffsetOf(std::string_view text, size_t index);
 
+// As std::string_view's find and rfind, but linear in the text whatever it and `wanted` are, or
+// paid for in steps.
+size_t FindText(std::string_view text, std::string_view wanted, size_t from = 0);
+size_t FindLastText(std::string_view text, std::string_view wanted,
+                    size_t before = std::string_view::npos);
+
 bool IsSpace(char32_t c);      // str.isspace()
 bool IsLineBreak(char32_t c);  // where str.splitlines() splits
 bool IsAlpha(char32_t c);

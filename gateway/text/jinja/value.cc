@@ -271,7 +271,10 @@ Ref<IteratorObject> Iterate(const Value& value) {
 }
 
 std::vector<Value> Collect(const Value& value) {
-  if (value.is(Kind::kList) || value.is(Kind::kTuple)) return value.items();
+  if (value.is(Kind::kList) || value.is(Kind::kTuple)) {
+    StepBytes(value.items().size() * sizeof(Value));
+    return value.items();
+  }
   std::vector<Value> items;
   const Ref<IteratorObject> iterator = Iterate(value);
   Value item;

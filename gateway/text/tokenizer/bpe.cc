@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gateway/text/tokenizer/byte_alphabet.h"
+#include "gateway/text/tokenizer/merge_queue.h"
 #include "gateway/text/utf8.h"
 #include "shared/base/quoted.h"
 
@@ -10,6 +12,8 @@ namespace {
 
 constexpr uint64_t kEmpty = ~uint64_t{0};
 constexpr uint32_t kDead = ~uint32_t{0};
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // "▁"
+constexpr char32_t kSpaceCharacter = 0x2581;
 constexpr size_t kShortWord = 24;  // up to here rescanning beats a heap
 
 uint64_t Pair(uint32_t left, uint32_t right) { return uint64_t{left} << 32 | right; }
@@ -19,18 +23,23 @@ size_t Slot(uint64_t pair, size_t mask) {
   return static_cast<size_t>(pair ^ pair >> 32) & mask;
 }
 
-std::string ByteToken(int byte) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  return {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
-}
-
 }  // namespace
 
+struct BpeModel::Workspace final : TokenModel::Workspace {
+  std::vector<Symbol> symbols;
+  MergeQueue queue;
+  std::vector<uint64_t> pairs;
+};
+
+std::unique_ptr<TokenModel::Workspace> BpeModel::NewWorkspace() const {
+  return std::make_unique<Workspace>();
+}
+
 BpeModel::BpeModel(Vocabulary vocabulary, BpeOptions options)
-    : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
+    : TokenModel(std::move(vocabulary)), options_(std::move(options)) {
   if (options_.unk_token) unk_id_ = vocabulary_.Find(*options_.unk_token);
   for (int byte = 0; byte < 256; ++byte) {
-    const auto id = vocabulary_.Find(ByteToken(byte));
+    const auto id = vocabulary_.Find(ByteTokenName(static_cast<unsigned char>(byte)));
     byte_tokens_[static_cast<size_t>(byte)] = id ? static_cast<int32_t>(*id) : -1;
   }
   for (size_t c = 0; c < short_table_.size(); ++c) {
@@ -100,8 +109,7 @@ std::optional<uint32_t> BpeModel::CharacterToken(std::string_view word, size_t b
                               text, suffixed ? std::string_view(options_.end_of_word_suffix) : ""));
 }
 
-absl::Status BpeModel::Characters(std::string_view word,
-                                  std::vector<Workspace::Symbol>& symbols) const {
+absl::Status BpeModel::Characters(std::string_view word, std::vector<Symbol>& symbols) const {
   symbols.clear();
   const auto add = [&](uint32_t id) { symbols.push_back({id, 0, 0}); };
   const bool plain =
@@ -173,49 +181,77 @@ void BpeModel::MergeShort(Workspace& workspace) const {
 
 void BpeModel::MergeLong(Workspace& workspace) const {
   auto& symbols = workspace.symbols;
-  auto& heap = workspace.heap;
-  const auto later = [](const Workspace::Candidate& a, const Workspace::Candidate& b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-  };
-  heap.clear();
+  MergeQueue& queue = workspace.queue;
+  queue.Clear();
   const auto size = static_cast<int32_t>(symbols.size());
   for (int32_t i = 0; i < size; ++i) {
     symbols[i].previous = i - 1;
     symbols[i].next = i + 1 < size ? i + 1 : -1;
-    if (i + 1 == size) break;
-    if (const Merge* merge = Find(symbols[i].id, symbols[i + 1].id)) {
-      heap.push_back({merge->rank, i, merge->merged});
-    }
   }
-  std::make_heap(heap.begin(), heap.end(), later);
   const auto offer = [&](int32_t left) {
     if (left < 0 || symbols[left].next < 0) return;
     const Merge* merge = Find(symbols[left].id, symbols[symbols[left].next].id);
-    if (merge == nullptr) return;
-    heap.push_back({merge->rank, left, merge->merged});
-    std::push_heap(heap.begin(), heap.end(), later);
+    if (merge != nullptr) queue.Push({merge->rank, left});
   };
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), later);
-    const Workspace::Candidate top = heap.back();
-    heap.pop_back();
-    Workspace::Symbol& left = symbols[top.position];
+  for (int32_t i = 0; i < size; ++i) offer(i);
+  MergeQueue::Candidate top;
+  while (queue.Pop(&top)) {
+    Symbol& left = symbols[top.position];
     if (left.id == kDead || left.next < 0) continue;
-    Workspace::Symbol& right = symbols[left.next];
+    Symbol& right = symbols[left.next];
     const Merge* merge = Find(left.id, right.id);  // the pair may have changed since
-    if (merge == nullptr || merge->merged != top.merged) continue;
-    left.id = top.merged;
+    if (merge == nullptr || merge->rank != top.rank) continue;
+    left.id = merge->merged;
     left.next = right.next;
     right.id = kDead;
     if (left.next >= 0) symbols[left.next].previous = top.position;
     offer(left.previous);
     offer(top.position);
   }
-  std::erase_if(symbols, [](const Workspace::Symbol& s) { return s.id == kDead; });
+  std::erase_if(symbols, [](const Symbol& s) { return s.id == kDead; });
 }
 
-absl::Status BpeModel::Encode(std::string_view word, Workspace& workspace,
+// Merges make tokens, so none reaches over a border that is inside no token. Unknown characters and
+// bytes are merged under names of their own; they must not be able to join a "▁" either.
+void BpeModel::FindIndependentParts() {
+  const bool plain =
+      options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty();
+  if (!plain || options_.ignore_merges || !vocabulary_.Find(kSpaceMark)) return;
+  for (uint32_t id = 0; id < vocabulary_.id_limit(); ++id) {
+    const std::string_view token = vocabulary_.Token(id);
+    char32_t previous = 0;
+    for (size_t i = 0; i < token.size();) {
+      const bool mark = token.substr(i).starts_with(kSpaceMark);
+      if (mark && i > 0 && previous != kSpaceCharacter) joined_before_space_.insert(previous);
+      previous = NextCharacter(token, &i);
+    }
+  }
+  if (joined_before_space_.contains('>')) return;  // "<0x41>▁" might be a merge
+  if (options_.unk_token && !options_.unk_token->empty()) {
+    char32_t last = 0;
+    for (size_t i = 0; i < options_.unk_token->size();)
+      last = NextCharacter(*options_.unk_token, &i);
+    if (joined_before_space_.contains(last)) return;
+  }
+  cuts_ = true;
+}
+
+size_t BpeModel::IndependentPart(std::string_view text) const {
+  if (!cuts_) return text.size();
+  for (size_t at = 0; (at = text.find(kSpaceMark, at)) != std::string_view::npos;
+       at += kSpaceMark.size()) {
+    if (at == 0) continue;
+    size_t before = at - 1;
+    while ((static_cast<unsigned char>(text[before]) & 0xC0) == 0x80) --before;
+    const char32_t previous = NextCharacter(text, &before);
+    if (previous != kSpaceCharacter && !joined_before_space_.contains(previous)) return at;
+  }
+  return text.size();
+}
+
+absl::Status BpeModel::Encode(std::string_view word, TokenModel::Workspace& memory,
                               std::vector<uint32_t>& out) const {
+  auto& workspace = static_cast<Workspace&>(memory);
   if (options_.ignore_merges) {
     if (const auto id = vocabulary_.Find(word)) {
       out.push_back(*id);
@@ -228,7 +264,7 @@ absl::Status BpeModel::Encode(std::string_view word, Workspace& workspace,
   } else {
     MergeLong(workspace);
   }
-  for (const Workspace::Symbol& symbol : workspace.symbols) out.push_back(symbol.id);
+  for (const Symbol& symbol : workspace.symbols) out.push_back(symbol.id);
   return absl::OkStatus();
 }
 

@@ -1,15 +1,18 @@
 // Byte-pair encoding of one word: characters become tokens, then the adjacent pair of the lowest
-// rank (leftmost among equals) is merged until no pair can be. n log n in the word's length.
+// rank (leftmost among equals) is merged until no pair can be.
 #pragma once
+
+#include <absl/container/flat_hash_set.h>
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "gateway/text/tokenizer/vocabulary.h"
+#include "gateway/text/tokenizer/token_model.h"
 #include "shared/base/status.h"
 
 namespace shardline {
@@ -23,7 +26,7 @@ struct BpeOptions {
   bool ignore_merges = false;  // a word that is a token is that token
 };
 
-class BpeModel {
+class BpeModel final : public TokenModel {
  public:
   BpeModel(Vocabulary vocabulary, BpeOptions options);
 
@@ -33,47 +36,38 @@ class BpeModel {
   void AddMerge(uint32_t left, uint32_t right, uint32_t rank, uint32_t merged);
   void ReserveMerges(size_t count);
 
-  // Memory that one Encode call reuses for all its words.
-  struct Workspace {
-    struct Symbol {
-      uint32_t id;
-      int32_t previous, next;
-    };  // id kDead: merged away
-    struct Candidate {
-      uint32_t rank;
-      int32_t position;
-      uint32_t merged;
-    };
-    std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
-    std::vector<uint64_t> pairs;
-  };
-  // Appends the tokens of a non-empty, well-formed word. Errors: InvalidArgument (unk_token is no
-  // token).
-  absl::Status Encode(std::string_view word, Workspace& workspace,
-                      std::vector<uint32_t>& out) const;
-
-  const Vocabulary& vocabulary() const { return vocabulary_; }
-  const BpeOptions& options() const { return options_; }
+  std::unique_ptr<TokenModel::Workspace> NewWorkspace() const override;
+  absl::Status Encode(std::string_view word, TokenModel::Workspace& workspace,
+                      std::vector<uint32_t>& out) const override;
+  // Words of SentencePiece vocabularies: cut before a "▁" that no token has inside.
+  size_t IndependentPart(std::string_view text) const override;
+  // To be called when all merges are there: finds out where IndependentPart may cut.
+  void FindIndependentParts();
 
  private:
+  struct Symbol {  // id kDead: merged away
+    uint32_t id;
+    int32_t previous, next;
+  };
+  struct Workspace;
   struct Merge {
     uint64_t pair;
     uint32_t rank, merged;
   };
   const Merge* Find(uint32_t left, uint32_t right) const;
   std::optional<uint32_t> CharacterToken(std::string_view word, size_t begin, size_t end) const;
-  absl::Status Characters(std::string_view word, std::vector<Workspace::Symbol>& symbols) const;
+  absl::Status Characters(std::string_view word, std::vector<Symbol>& symbols) const;
   void MergeShort(Workspace& workspace) const;
   void MergeLong(Workspace& workspace) const;
 
-  Vocabulary vocabulary_;
   BpeOptions options_;
   std::optional<uint32_t> unk_id_;
   std::array<int32_t, 256> byte_tokens_;    // <0xXX>; -1: none
   std::array<int32_t, 0x200> short_table_;  // tokens of the first characters, for speed
   std::vector<Merge> table_;                // open addressing, a power of two; pair kEmpty: free
   size_t merges_ = 0;
+  bool cuts_ = false;                                  // may IndependentPart cut?
+  absl::flat_hash_set<char32_t> joined_before_space_;  // characters before a "▁" inside a token
 };
 
 }  // namespace shardline

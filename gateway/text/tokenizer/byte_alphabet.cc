@@ -53,4 +53,9 @@ std::optional<std::string> BytesOfCharacters(std::string_view text) {
   return out;
 }
 
+std::string ByteTokenName(unsigned char byte) {
+  static constexpr char kDigits[] = "0123456789ABCDEF";
+  return {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
+}
+
 }  // namespace shardline

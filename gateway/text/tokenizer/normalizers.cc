@@ -1,9 +1,11 @@
 #include "gateway/text/tokenizer/normalizers.h"
 
+#include <absl/strings/escaping.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uniset.h>
 
 #include "gateway/text/tokenizer/byte_alphabet.h"
+#include "gateway/text/tokenizer/charsmap_normalizers.h"
 #include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/unicode_data.h"
 #include "gateway/text/utf8.h"
@@ -262,6 +264,16 @@ absl::StatusOr<std::unique_ptr<Normalizer>> ParseNormalizer(const nlohmann::json
   if (type == "StripAccents") return std::make_unique<StripAccents>();
   if (type == "Nmt") return std::make_unique<Nmt>();
   if (type == "ByteLevel") return std::make_unique<ByteLevel>();
+  if (type == "Precompiled") {
+    SL_ASSIGN_OR_RETURN(const std::string encoded, fields.String("precompiled_charsmap"));
+    std::string bytes;
+    if (!absl::Base64Unescape(encoded, &bytes)) {
+      return InvalidArgument(fields.Path("precompiled_charsmap"), " is not base64");
+    }
+    absl::StatusOr<Charsmap> map = Charsmap::Parse(bytes);
+    if (!map.ok()) return Annotate(map.status(), path);
+    return MakePrecompiled(*std::move(map));
+  }
   if (type == "Strip") {
     SL_ASSIGN_OR_RETURN(const bool left, fields.Bool("strip_left"));
     SL_ASSIGN_OR_RETURN(const bool right, fields.Bool("strip_right"));

@@ -26,6 +26,7 @@ class WordCache {
 };
 
 constexpr size_t kCachedWordBytes = 64;
+constexpr size_t kUncachedWords = 200;  // a short text does not pay for the cache
 
 }  // namespace
 
@@ -150,26 +151,33 @@ absl::Status PipelineTokenizer::Normalize(const EncodeOptions& options, std::str
 
 absl::Status PipelineTokenizer::EncodeWords(const std::vector<Piece>& pieces,
                                             std::vector<uint32_t>& ids) const {
-  BpeModel::Workspace workspace;
+  const std::unique_ptr<TokenModel::Workspace> workspace = parts_.model->NewWorkspace();
   WordCache cache;
-  const bool caching = pieces.size() > 256;
+  size_t words = 0;
+  const auto encode = [&](std::string_view word) -> absl::Status {
+    if (++words <= kUncachedWords || word.size() > kCachedWordBytes) {
+      return parts_.model->Encode(word, *workspace, ids);
+    }
+    WordCache::Entry& entry = cache.Slot(word);
+    if (entry.word == word) {
+      for (uint32_t i = 0; i < entry.count; ++i) ids.push_back(ids[entry.begin + i]);
+      return absl::OkStatus();
+    }
+    const auto begin = static_cast<uint32_t>(ids.size());
+    SL_RETURN_IF_ERROR(parts_.model->Encode(word, *workspace, ids));
+    entry = {word, begin, static_cast<uint32_t>(ids.size()) - begin};
+    return absl::OkStatus();
+  };
   for (const Piece& piece : pieces) {
     if (piece.token >= 0) {
       ids.push_back(static_cast<uint32_t>(piece.token));
       continue;
     }
-    if (!caching || piece.text.size() > kCachedWordBytes) {
-      SL_RETURN_IF_ERROR(parts_.model->Encode(piece.text, workspace, ids));
-      continue;
+    for (std::string_view rest = piece.text; !rest.empty();) {
+      const size_t length = parts_.model->IndependentPart(rest);
+      SL_RETURN_IF_ERROR(encode(rest.substr(0, length)));
+      rest.remove_prefix(length);
     }
-    WordCache::Entry& entry = cache.Slot(piece.text);
-    if (entry.word == piece.text) {
-      for (uint32_t i = 0; i < entry.count; ++i) ids.push_back(ids[entry.begin + i]);
-      continue;
-    }
-    const auto begin = static_cast<uint32_t>(ids.size());
-    SL_RETURN_IF_ERROR(parts_.model->Encode(piece.text, workspace, ids));
-    entry = {piece.text, begin, static_cast<uint32_t>(ids.size()) - begin};
   }
   return absl::OkStatus();
 }

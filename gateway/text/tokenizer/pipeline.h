@@ -1,4 +1,4 @@
-// The one implementation of Tokenizer: added tokens → normalizer → pre-tokenizer → BPE →
+// The one implementation of Tokenizer: added tokens → normalizer → pre-tokenizer → model →
 // post-processor. tokenizer_json.cc and tokenizer_gguf.cc put its parts together.
 #pragma once
 
@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "gateway/text/tokenizer/added_tokens.h"
-#include "gateway/text/tokenizer/bpe.h"
 #include "gateway/text/tokenizer/decoder.h"
 #include "gateway/text/tokenizer/normalizers.h"
 #include "gateway/text/tokenizer/post_processor.h"
 #include "gateway/text/tokenizer/pre_tokenizers.h"
+#include "gateway/text/tokenizer/token_model.h"
 #include "gateway/text/tokenizer/tokenizer.h"
 
 namespace shardline {
@@ -20,7 +20,7 @@ namespace shardline {
 struct TokenizerParts {
   std::unique_ptr<Normalizer> normalizer;       // may be null
   std::unique_ptr<PreTokenizer> pre_tokenizer;  // may be null: the whole piece is one word
-  std::unique_ptr<BpeModel> model;
+  std::unique_ptr<TokenModel> model;
   std::vector<AddedToken> added_tokens;  // ids below Vocabulary::kMaxId
   PostProcessor post_processor;
   Decoder decoder = Decoder::ByteLevel();

@@ -1,11 +1,17 @@
 // Vocabularies in GGUF metadata (tokenizer.ggml.*): model "gpt2" is byte-level BPE with merges,
-// model "llama" is SentencePiece's BPE, whose merges follow from the scores of its tokens.
+// "llama" SentencePiece's BPE, whose merges follow from the scores of its tokens, "t5"
+// SentencePiece's Unigram, "rwkv" RWKV's World vocabulary.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
+#include "gateway/text/tokenizer/bpe.h"
+#include "gateway/text/tokenizer/charsmap_normalizers.h"
 #include "gateway/text/tokenizer/pipeline.h"
 #include "gateway/text/tokenizer/pre_patterns.h"
+#include "gateway/text/tokenizer/rwkv.h"
+#include "gateway/text/tokenizer/unigram.h"
 #include "gateway/text/utf8.h"
 #include "shared/base/quoted.h"
 
@@ -14,10 +20,12 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // "▁"
 constexpr size_t kMaxTokenBytes = 4096;
+constexpr double kUnknownPenalty = 10;  // an unknown character scores so much below any token
 constexpr size_t kMaxCutBytes = size_t{1} << 33;  // looked at to find merges: seconds
 
 // Values of tokenizer.ggml.token_type.
 enum TokenType : int64_t {
+  kUndefined = 0,
   kNormal = 1,
   kUnknown = 2,
   kControl = 3,
@@ -62,13 +70,7 @@ class Reader {
                                "]: ", Quoted(tokens_[id]));
       }
       SL_RETURN_IF_ERROR(vocabulary_.Add(tokens_[id], static_cast<uint32_t>(id)));
-      const int64_t type = types_[id];
-      if (type != kUnknown && type != kControl && type != kUserDefined) continue;
-      AddedToken added;
-      added.content = tokens_[id];
-      added.id = static_cast<uint32_t>(id);
-      added.special = type != kUserDefined;
-      parts_.added_tokens.push_back(std::move(added));
+      AddIfFoundWhole(tokens_[id], static_cast<uint32_t>(id));
     }
     return absl::OkStatus();
   }
@@ -79,12 +81,12 @@ class Reader {
     parts_.pre_tokenizer = std::move(named.pre_tokenizer);
     BpeOptions options;
     options.ignore_merges = named.ignore_merges;
-    parts_.model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
+    auto model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
     const GgufArray* merges = file_.Array(Key("merges"));
     if (merges == nullptr || merges->kind != GgufArray::Kind::kString) {
       return InvalidArgument(Key("merges"), " must be a list of strings");
     }
-    parts_.model->ReserveMerges(merges->strings.size());
+    model->ReserveMerges(merges->strings.size());
     for (size_t i = 0; i < merges->strings.size(); ++i) {
       const std::string_view merge = merges->strings[i];
       // A token may begin with a space of its own: the separator is never the first byte.
@@ -92,12 +94,13 @@ class Reader {
       if (space == std::string_view::npos) {
         return InvalidArgument(Key("merges"), "[", i, "] must be two tokens with a space between");
       }
-      const absl::Status added = parts_.model->AddMerge(
-          merge.substr(0, space), merge.substr(space + 1), static_cast<uint32_t>(i));
+      const absl::Status added = model->AddMerge(merge.substr(0, space), merge.substr(space + 1),
+                                                 static_cast<uint32_t>(i));
       if (!added.ok()) return InvalidArgument(Key("merges"), "[", i, "] ", Message(added));
     }
+    parts_.model = std::move(model);
     parts_.decoder = Decoder::ByteLevel();
-    SL_RETURN_IF_ERROR(Ends(named.add_bos, -1, -1));
+    SL_RETURN_IF_ERROR(Ends({.add_bos = named.add_bos}));
     return std::move(parts_);
   }
 
@@ -114,14 +117,80 @@ class Reader {
     if (unknown >= 0 && !tokens_[static_cast<size_t>(unknown)].empty()) {
       options.unk_token = std::string(tokens_[static_cast<size_t>(unknown)]);
     }
-    parts_.model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
-    SL_RETURN_IF_ERROR(MergesFromScores());
+    auto model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
+    SL_RETURN_IF_ERROR(MergesFromScores(*model));
+    model->FindIndependentParts();
+    parts_.model = std::move(model);
     parts_.decoder = Decoder::SentencePiece(prefix);
-    SL_RETURN_IF_ERROR(Ends(true, 1, 2));
+    SL_RETURN_IF_ERROR(Ends({.add_bos = true, .bos = 1, .eos = 2}));
+    return std::move(parts_);
+  }
+
+  absl::StatusOr<TokenizerParts> Unigram() {
+    SL_ASSIGN_OR_RETURN(SentencePieceRules rules, SentencePieceNormalization());
+    parts_.decoder = Decoder::SentencePiece(rules.add_space_prefix);
+    parts_.normalizer = MakeSentencePieceNormalizer(std::move(rules));
+    SL_ASSIGN_OR_RETURN(const std::vector<double> scores, Scores());
+    UnigramOptions options;
+    SL_ASSIGN_OR_RETURN(const int64_t unknown, Id("unknown_token_id", 2));
+    if (unknown >= 0) options.unk_id = static_cast<uint32_t>(unknown);
+    std::vector<UnigramModel::Piece> pieces;
+    double lowest = std::numeric_limits<double>::infinity();
+    for (uint32_t id = 0; id < tokens_.size(); ++id) {
+      options.byte_fallback |= types_[id] == kByte;
+      // What users have added beats every way to spell it.
+      if (types_[id] == kUserDefined) pieces.push_back({id, 0});
+      if (types_[id] != kNormal || tokens_[id].empty()) continue;
+      pieces.push_back({id, scores[id]});
+      lowest = std::min(lowest, scores[id]);
+    }
+    options.unk_score = lowest - kUnknownPenalty;
+    SL_ASSIGN_OR_RETURN(parts_.model,
+                        UnigramModel::Create(std::move(vocabulary_), pieces, options));
+    SL_RETURN_IF_ERROR(Ends({.add_eos = true, .eos = 1}));
+    return std::move(parts_);
+  }
+
+  // Tokens are bytes, written as in a Python bytes literal.
+  absl::StatusOr<TokenizerParts> Rwkv() {
+    Vocabulary vocabulary;
+    std::vector<uint32_t> matched;
+    parts_.added_tokens.clear();
+    for (uint32_t id = 0; id < tokens_.size(); ++id) {
+      const std::optional<std::string> bytes = BytesOfPythonLiteral(tokens_[id]);
+      if (!bytes) {
+        return InvalidArgument(Key("tokens"), "[", id,
+                               "] is not a token's bytes: ", Quoted(tokens_[id]));
+      }
+      if (bytes->empty()) continue;
+      if (const auto twin = vocabulary.Find(*bytes)) {
+        return InvalidArgument(Key("tokens"), "[", id, "] has the bytes of [", *twin,
+                               "]: ", Quoted(tokens_[id]));
+      }
+      SL_RETURN_IF_ERROR(vocabulary.Add(*bytes, id));
+      if (types_[id] == kNormal || types_[id] == kUndefined) matched.push_back(id);
+      AddIfFoundWhole(*bytes, id);
+    }
+    SL_ASSIGN_OR_RETURN(const int64_t unknown, Id("unknown_token_id", -1));
+    std::optional<uint32_t> unk_id;
+    if (unknown >= 0) unk_id = static_cast<uint32_t>(unknown);
+    SL_ASSIGN_OR_RETURN(parts_.model, RwkvModel::Create(std::move(vocabulary), matched, unk_id));
+    parts_.decoder = Decoder();
+    SL_RETURN_IF_ERROR(Ends({}));
     return std::move(parts_);
   }
 
  private:
+  void AddIfFoundWhole(std::string_view content, uint32_t id) {
+    const int64_t type = types_[id];
+    if (type != kUnknown && type != kControl && type != kUserDefined) return;
+    AddedToken added;
+    added.content = content;
+    added.id = id;
+    added.special = type != kUserDefined;
+    parts_.added_tokens.push_back(std::move(added));
+  }
+
   absl::Status ReadTypes() {
     const GgufArray* types = file_.Array(Key("token_type"));
     const bool ints = types != nullptr && types->kind == GgufArray::Kind::kInt;
@@ -135,35 +204,64 @@ class Reader {
     return absl::OkStatus();
   }
 
-  // A token is the merge of any two tokens that it is made of; higher scores merge first.
-  absl::Status MergesFromScores() {
+  absl::StatusOr<std::vector<double>> Scores() const {
     const GgufArray* scores = file_.Array(Key("scores"));
-    if (scores == nullptr || scores->kind != GgufArray::Kind::kFloat ||
-        scores->floats.size() != tokens_.size()) {
+    const bool floats = scores != nullptr && scores->kind == GgufArray::Kind::kFloat;
+    const bool ints = scores != nullptr && scores->kind == GgufArray::Kind::kInt;
+    if ((!floats && !ints) || scores->size != tokens_.size()) {
       return InvalidArgument(Key("scores"), " must be a list of ", tokens_.size(), " floats");
     }
-    std::vector<uint32_t> order;
-    for (size_t id = 0; id < tokens_.size(); ++id) {
+    if (ints) return std::vector<double>(scores->ints.begin(), scores->ints.end());
+    for (size_t id = 0; id < scores->floats.size(); ++id) {
       if (std::isnan(scores->floats[id]))
         return InvalidArgument(Key("scores"), "[", id, "] is not a number");
+    }
+    return scores->floats;
+  }
+
+  absl::StatusOr<SentencePieceRules> SentencePieceNormalization() const {
+    SentencePieceRules rules;
+    rules.add_space_prefix = file_.Bool(Key("add_space_prefix")).value_or(true);
+    rules.remove_extra_spaces = file_.Bool(Key("remove_extra_whitespaces")).value_or(true);
+    if (file_.Find(Key("precompiled_charsmap")) == nullptr) return rules;
+    const GgufArray* map = file_.Array(Key("precompiled_charsmap"));
+    const bool uints = map != nullptr && map->kind == GgufArray::Kind::kUint;
+    const bool ints = map != nullptr && map->kind == GgufArray::Kind::kInt;
+    if (!uints && !ints) {
+      return InvalidArgument(Key("precompiled_charsmap"), " must be a list of bytes");
+    }
+    const std::string bytes = ints ? std::string(map->ints.begin(), map->ints.end())
+                                   : std::string(map->uints.begin(), map->uints.end());
+    if (bytes.empty()) return rules;
+    absl::StatusOr<Charsmap> parsed = Charsmap::Parse(bytes);
+    if (!parsed.ok()) return Annotate(parsed.status(), Key("precompiled_charsmap"));
+    rules.map = *std::move(parsed);
+    return rules;
+  }
+
+  // A token is the merge of any two tokens that it is made of; higher scores merge first.
+  absl::Status MergesFromScores(BpeModel& model) {
+    SL_ASSIGN_OR_RETURN(const std::vector<double> scores, Scores());
+    std::vector<uint32_t> order;
+    for (size_t id = 0; id < tokens_.size(); ++id) {
       if (types_[id] == kNormal || types_[id] == kUnused)
         order.push_back(static_cast<uint32_t>(id));
     }
     std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return scores->floats[a] > scores->floats[b]; });
+                     [&](uint32_t a, uint32_t b) { return scores[a] > scores[b]; });
     uint32_t rank = 0;
     size_t looked_at = 0;
     for (size_t i = 0; i < order.size(); ++i) {
-      if (i > 0 && scores->floats[order[i]] != scores->floats[order[i - 1]]) ++rank;
+      if (i > 0 && scores[order[i]] != scores[order[i - 1]]) ++rank;
       const std::string_view token = tokens_[order[i]];
       if (token.empty()) continue;
       looked_at += token.size() * token.size();
       if (looked_at > kMaxCutBytes) return InvalidArgument(Key("tokens"), " are too long to merge");
       for (size_t cut = CharacterLength(token[0]); cut < token.size();
            cut += CharacterLength(token[cut])) {
-        const auto left = parts_.model->vocabulary().Find(token.substr(0, cut));
-        const auto right = parts_.model->vocabulary().Find(token.substr(cut));
-        if (left && right) parts_.model->AddMerge(*left, *right, rank, order[i]);
+        const auto left = model.vocabulary().Find(token.substr(0, cut));
+        const auto right = model.vocabulary().Find(token.substr(cut));
+        if (left && right) model.AddMerge(*left, *right, rank, order[i]);
       }
     }
     return absl::OkStatus();
@@ -181,11 +279,17 @@ class Reader {
   }
 
   // BOS, EOS and everything else that ends a generation.
-  absl::Status Ends(bool add_bos, int64_t default_bos, int64_t default_eos) {
-    SL_ASSIGN_OR_RETURN(parts_.bos_id, Id("bos_token_id", default_bos));
-    SL_ASSIGN_OR_RETURN(parts_.eos_id, Id("eos_token_id", default_eos));
-    add_bos = file_.Bool(Key("add_bos_token")).value_or(add_bos) && parts_.bos_id >= 0;
-    const bool add_eos = file_.Bool(Key("add_eos_token")).value_or(false) && parts_.eos_id >= 0;
+  struct EndDefaults {  // where the file does not say
+    bool add_bos = false, add_eos = false;
+    int64_t bos = -1, eos = -1;
+  };
+  absl::Status Ends(const EndDefaults& defaults) {
+    SL_ASSIGN_OR_RETURN(parts_.bos_id, Id("bos_token_id", defaults.bos));
+    SL_ASSIGN_OR_RETURN(parts_.eos_id, Id("eos_token_id", defaults.eos));
+    const bool add_bos =
+        file_.Bool(Key("add_bos_token")).value_or(defaults.add_bos) && parts_.bos_id >= 0;
+    const bool add_eos =
+        file_.Bool(Key("add_eos_token")).value_or(defaults.add_eos) && parts_.eos_id >= 0;
     std::vector<uint32_t> before, after;
     if (add_bos) before.push_back(static_cast<uint32_t>(parts_.bos_id));
     if (add_eos) after.push_back(static_cast<uint32_t>(parts_.eos_id));
@@ -221,8 +325,10 @@ absl::StatusOr<TokenizerParts> ReadParts(const GgufFile& file, std::string_view 
   SL_RETURN_IF_ERROR(reader.ReadTokens());
   if (model == "gpt2") return reader.ByteLevel();
   if (model == "llama") return reader.SentencePiece();
+  if (model == "t5") return reader.Unigram();
+  if (model == "rwkv") return reader.Rwkv();
   return InvalidArgument(Key("model"), " ", Quoted(model),
-                         " is not supported (gpt2 and llama are)");
+                         " is not supported (gpt2, llama, t5 and rwkv are)");
 }
 
 }  // namespace

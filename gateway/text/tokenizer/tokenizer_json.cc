@@ -1,10 +1,15 @@
 // tokenizer.json (the format of the `tokenizers` library, version "1.0") and the settings beside
 // it.
 #include <filesystem>
+#include <limits>
+#include <map>
+#include <set>
 
+#include "gateway/text/tokenizer/bpe.h"
 #include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/pipeline.h"
 #include "gateway/text/tokenizer/tokenizer_files.h"
+#include "gateway/text/tokenizer/unigram.h"
 #include "gateway/text/utf8.h"
 #include "shared/base/quoted.h"
 
@@ -12,6 +17,7 @@ namespace shardline {
 namespace {
 
 constexpr size_t kMaxAddedTokens = 1 << 20;
+constexpr double kUnknownPenalty = 10;  // an unknown character scores so much below any token
 
 absl::StatusOr<Vocabulary> ParseVocabulary(const JsonFields& model) {
   const nlohmann::json* json = model.Find("vocab");
@@ -60,15 +66,7 @@ absl::Status ParseMerges(const JsonFields& fields, BpeModel& model) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<BpeModel>> ParseModel(const JsonFields& file) {
-  const nlohmann::json* json = file.Find("model");
-  if (json == nullptr) return InvalidArgument("model is missing");
-  const JsonFields fields(*json, "model");
-  SL_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.OptionalString("type"));
-  if (!type && fields.Find("merges") == nullptr) return InvalidArgument("model.type is missing");
-  if (type && *type != "BPE") {
-    return InvalidArgument("model.type ", Quoted(*type), " is not supported (BPE is)");
-  }
+absl::StatusOr<std::unique_ptr<TokenModel>> ParseBpe(const JsonFields& fields) {
   if (const nlohmann::json* dropout = fields.Find("dropout")) {
     if (!dropout->is_number() || dropout->get<double>() != 0.0) {
       return InvalidArgument("model.dropout must be null: encoding is deterministic");
@@ -86,13 +84,77 @@ absl::StatusOr<std::unique_ptr<BpeModel>> ParseModel(const JsonFields& file) {
   SL_ASSIGN_OR_RETURN(Vocabulary vocabulary, ParseVocabulary(fields));
   auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
   SL_RETURN_IF_ERROR(ParseMerges(fields, *model));
+  model->FindIndependentParts();
   return model;
+}
+
+// The contents of special tokens: text that is not parsed for them must not become them either.
+std::set<std::string_view> SpecialContents(const JsonFields& file) {
+  std::set<std::string_view> contents;
+  const nlohmann::json* list = file.Find("added_tokens");
+  if (list == nullptr || !list->is_array()) return contents;
+  for (const nlohmann::json& token : *list) {  // ParseAddedTokens checks what is skipped here
+    if (!token.is_object() || !token.contains("content") || !token["content"].is_string()) continue;
+    const bool special = token.contains("special") && token["special"] == true;
+    if (special) contents.insert(token["content"].get_ref<const std::string&>());
+  }
+  return contents;
+}
+
+// "vocab": [["▁the", -3.2], …], in the order of ids.
+absl::StatusOr<std::unique_ptr<TokenModel>> ParseUnigram(const JsonFields& file,
+                                                         const JsonFields& fields) {
+  SL_ASSIGN_OR_RETURN(const nlohmann::json* list, fields.Array("vocab"));
+  const std::set<std::string_view> special = SpecialContents(file);
+  Vocabulary vocabulary;
+  std::vector<UnigramModel::Piece> pieces;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (uint32_t id = 0; id < list->size(); ++id) {
+    const nlohmann::json& entry = (*list)[id];
+    const std::string path = Cat(fields.Path("vocab"), "[", id, "]");
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
+      return InvalidArgument(path, " must be [token, score]");
+    }
+    const auto& token = entry[0].get_ref<const std::string&>();
+    const auto score = entry[1].get<double>();
+    const absl::Status added = vocabulary.Add(token, id);
+    if (!added.ok()) return Annotate(added, path);
+    lowest = std::min(lowest, score);
+    if (!special.contains(token)) pieces.push_back({id, score});
+  }
+  UnigramOptions options;
+  options.unk_score = lowest - kUnknownPenalty;
+  SL_ASSIGN_OR_RETURN(options.byte_fallback, fields.Bool("byte_fallback", false));
+  if (fields.Find("unk_id") != nullptr) {
+    SL_ASSIGN_OR_RETURN(options.unk_id, fields.Uint("unk_id"));
+    if (*options.unk_id >= list->size())
+      return InvalidArgument(fields.Path("unk_id"), " must be an id below ", list->size());
+  }
+  return UnigramModel::Create(std::move(vocabulary), pieces, options);
+}
+
+absl::StatusOr<std::unique_ptr<TokenModel>> ParseModel(const JsonFields& file) {
+  const nlohmann::json* json = file.Find("model");
+  if (json == nullptr) return InvalidArgument("model is missing");
+  const JsonFields fields(*json, "model");
+  SL_ASSIGN_OR_RETURN(std::optional<std::string> type, fields.OptionalString("type"));
+  if (!type) {  // old files leave it out
+    const nlohmann::json* vocabulary = fields.Find("vocab");
+    if (fields.Find("merges") != nullptr) type = "BPE";
+    if (vocabulary != nullptr && vocabulary->is_array()) type = "Unigram";
+    if (!type) return InvalidArgument("model.type is missing");
+  }
+  if (*type == "BPE") return ParseBpe(fields);
+  if (*type == "Unigram") return ParseUnigram(file, fields);
+  return InvalidArgument("model.type ", Quoted(*type), " is not supported (BPE and Unigram are)");
 }
 
 // Ids follow the reference, which does not take the file's word for them: a token of the vocabulary
 // keeps its id there, others are numbered on behind the vocabulary.
 absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const JsonFields& file,
                                                          const Vocabulary& vocabulary) {
+  const JsonFields model(*file.Find("model"), "model");
+  const auto model_size = static_cast<int64_t>(model.Find("vocab")->size());
   std::vector<AddedToken> tokens;
   if (file.Find("added_tokens") == nullptr) return tokens;
   SL_ASSIGN_OR_RETURN(const nlohmann::json* list, file.Array("added_tokens"));
@@ -120,8 +182,7 @@ absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const JsonFields& file,
     if (const auto id = vocabulary.Find(token.content)) {
       token.id = *id;
     } else {
-      token.id = static_cast<uint32_t>(
-          std::max<int64_t>(max_id + 1, static_cast<int64_t>(vocabulary.size())));
+      token.id = static_cast<uint32_t>(std::max(max_id + 1, model_size));
     }
     if (token.id >= Vocabulary::kMaxId)
       return InvalidArgument(fields.path(), " would get id ", token.id);

@@ -21,9 +21,16 @@ struct Shape {
   int64_t depth;           // head_dim rounded up to 2
   int64_t rows;            // pairs of (query, head) in the item; row = query * group + head
   int32_t first_position;  // of the item's first query
+  int64_t window;          // positions that a query sees; 0: all
   int32_t begin;           // first position of the split
-  int32_t count;           // positions that the item's last query sees in the split; <= 0: none
+  int32_t from;            // first position, from `begin`, that the item's first query sees
+  int32_t count;           // end of what its last query sees in the split; <= from: nothing is seen
 };
+
+// The first position that the window of the query at `position` holds.
+int32_t WindowStart(const Shape& s, int32_t position) {
+  return s.window > 0 && position >= s.window ? static_cast<int32_t>(position - s.window + 1) : 0;
+}
 
 Shape ShapeOf(const AttentionArgs& args, const AttentionItem& item, int32_t split) {
   Shape s;
@@ -33,15 +40,23 @@ Shape ShapeOf(const AttentionArgs& args, const AttentionItem& item, int32_t spli
   s.depth = PaddedDepth(s.head_dim);
   s.rows = item.query_count * s.group;
   s.first_position = item.row->first_position + item.first_query;
+  s.window = args.window;
   s.begin = split * kSplitPositions;
+  s.from = WindowStart(s, s.first_position) - s.begin;
+  s.from = s.from < 0 ? 0 : s.from;
   s.count = Least(s.first_position + item.query_count - s.begin, kSplitPositions);
   return s;
 }
 
-// How many positions of the split a row sees.
-int32_t Visible(const Shape& s, int64_t row) {
+// The positions of the split that a row sees, from its beginning: [from, end).
+struct Seen {
+  int32_t from, end;
+  bool any() const { return from < end; }
+};
+Seen SeenBy(const Shape& s, int64_t row) {
   const int32_t position = s.first_position + static_cast<int32_t>(row / s.group);
-  return Least(position + 1 - s.begin, kSplitPositions);
+  const int32_t from = WindowStart(s, position) - s.begin;
+  return {from < 0 ? 0 : from, Least(position + 1 - s.begin, kSplitPositions)};
 }
 
 template <typename T>
@@ -96,17 +111,23 @@ void PackQueries(const AttentionArgs& args, const AttentionItem& item, const Sha
   }
 }
 
-// Keys as packed weights: groups of 16 positions, [head_dim][16] f32 or [head_dim / 2][16][2] bf16.
-// Beyond `count` stand copies of the last key, so that nothing is read that has not been written.
+// Keys as packed weights: groups of 16 positions, [head_dim][16] f32 (of f16 too) or
+// [head_dim / 2][16][2] bf16.
+// Nothing is read that has not been written, or that no query sees: beyond `count` stand copies of
+// the last key, and before `from` copies of the first.
 template <typename T>
 void PackKeys(const AttentionArgs& args, const AttentionItem& item, const Shape& s, float* out) {
   constexpr int32_t kAhead = 32;
-  PageRows<T> keys(args.pages.k, item, s.begin), ahead(keys);
-  PageRows<T> values(args.pages.v, item, s.begin);
-  for (int32_t j = 0; j < Least(kAhead, s.count); ++j) Prefetch(ahead.Next(), s.head_dim);
+  PageRows<T> keys(args.pages.k, item, s.begin + s.from), ahead(keys);
+  PageRows<T> values(args.pages.v, item, s.begin + s.from);
+  for (int32_t j = s.from; j < Least(s.from + kAhead, s.count); ++j) {
+    Prefetch(ahead.Next(), s.head_dim);
+  }
   const T* rows[16];
-  for (int32_t first = 0; first < s.count; first += 16) {
-    for (int32_t j = 0; j < 16; ++j) {
+  for (int32_t first = s.from / 16 * 16; first < s.count; first += 16) {
+    int32_t j = s.from > first ? s.from - first : 0;
+    for (int32_t before = 0; before < j; ++before) rows[before] = PageRows<T>(keys).Next();
+    for (; j < 16; ++j) {
       if (first + j >= s.count) {
         rows[j] = rows[j - 1];
         continue;
@@ -115,7 +136,7 @@ void PackKeys(const AttentionArgs& args, const AttentionItem& item, const Shape&
       Prefetch(values.Next(), s.head_dim);  // they are next
       if (first + j + kAhead < s.count) Prefetch(ahead.Next(), s.head_dim);
     }
-    if constexpr (sizeof(T) == 2) {
+    if constexpr (std::is_same_v<T, Bf16>) {
       PackPanel(rows, 16, s.head_dim, true, out + first * s.depth / 2);
     } else {
       Interleave(rows, 16, s.head_dim, out + first * s.head_dim);
@@ -126,8 +147,8 @@ void PackKeys(const AttentionArgs& args, const AttentionItem& item, const Shape&
 // Values as f32 weights: groups of 16 dimensions, [position][16].
 template <typename T>
 void PackValues(const AttentionArgs& args, const AttentionItem& item, const Shape& s, float* out) {
-  PageRows<T> values(args.pages.v, item, s.begin);
-  for (int32_t j = 0; j < s.count; ++j) {
+  PageRows<T> values(args.pages.v, item, s.begin + s.from);
+  for (int32_t j = s.from; j < s.count; ++j) {
     const T* value = values.Next();
     float* to = out + j * 16;
     int64_t i = 0;
@@ -140,29 +161,32 @@ template <typename Product>
 void Scores(const Shape& s, const float* queries, const float* keys, float* scores) {
   constexpr int64_t kStepDepth = Product::kWStep / 16;
   constexpr int64_t kBytesPerDepth = sizeof(typename Product::X) * Product::kXStep / kStepDepth;
-  const int64_t depth = sizeof(typename Product::W) == 2 ? s.depth : s.head_dim;
+  const int64_t depth = kStepDepth == 2 ? s.depth : s.head_dim;
+  const int64_t first_group = s.from / 16;
   for (int64_t first = 0; first < s.rows; first += kTileRows) {
     TileCall tile;
     tile.x = reinterpret_cast<const char*>(queries) + first * s.depth * kBytesPerDepth;
-    tile.w = keys;
+    tile.w = reinterpret_cast<const typename Product::W*>(keys) + first_group * depth * 16;
     tile.w_group = depth * 16;
     tile.steps = depth / kStepDepth;
-    tile.sums = scores + first * kSplitPositions;
+    tile.sums = scores + first * kSplitPositions + first_group * 16;
     tile.sums_row = kSplitPositions;
     Tiles<Product>(tile, static_cast<int>(Least<int64_t>(kTileRows, s.rows - first)),
-                   (s.count + 15) / 16);
+                   (s.count + 15) / 16 - first_group);
   }
 }
 
-// scores[0..visible) become e^(scale * score - max), the rest of the last sixteen zero.
-void Softmax(float* scores, int32_t visible, float scale, float* max, float* sum) {
-  const int32_t end = (visible + 15) / 16 * 16;
+// The scores seen become e^(scale * score - max), the rest of their first and last sixteen zero.
+void Softmax(float* scores, Seen seen, float scale, float* max, float* sum) {
+  const int32_t begin = seen.from / 16 * 16, end = (seen.end + 15) / 16 * 16;
   alignas(64) float lane[16];
   for (int j = 0; j < 16; ++j) lane[j] = -kInfinity;
-  for (int32_t i = visible; i < end; ++i) scores[i] = -kInfinity;
-  for (int32_t i = 0; i < end; i += 16) {
+  for (int32_t i = begin; i < seen.from; ++i) scores[i] = -kInfinity;
+  for (int32_t i = seen.end; i < end; ++i) scores[i] = -kInfinity;
+  for (int32_t i = begin; i < end; i += 16) {
     for (int j = 0; j < 16; ++j) {
-      const float score = i + j < visible ? scores[i + j] * scale : -kInfinity;
+      const bool is_seen = i + j >= seen.from && i + j < seen.end;
+      const float score = is_seen ? scores[i + j] * scale : -kInfinity;
       scores[i + j] = score;
       lane[j] = score > lane[j] ? score : lane[j];
     }
@@ -170,41 +194,65 @@ void Softmax(float* scores, int32_t visible, float scale, float* max, float* sum
   float top = lane[0];
   for (int j = 1; j < 16; ++j) top = lane[j] > top ? lane[j] : top;
   for (int j = 0; j < 16; ++j) lane[j] = 0.0f;
-  for (int32_t i = 0; i < end; i += 16) {
+  for (int32_t i = begin; i < end; i += 16) {
     for (int j = 0; j < 16; ++j) {
       scores[i + j] = Exp(scores[i + j] - top);
       lane[j] += scores[i + j];
     }
   }
-  for (int32_t i = visible; i < end; ++i) scores[i] = 0.0f;
+  for (int32_t i = begin; i < seen.from; ++i) scores[i] = 0.0f;
+  for (int32_t i = seen.end; i < end; ++i) scores[i] = 0.0f;
   *max = top;
   *sum = SumLanes(lane);
 }
 
-// Weighted sums of values. Rows of a tile share the positions that all of them see; each goes on
-// alone over the few that it sees beyond those.
+// One row's weighted sum over [from, end), begun or gone on with.
+void WeighAlone(TileCall tile, int32_t from, int32_t end, int64_t row, int64_t padded,
+                bool resume) {
+  if (from >= end) return;
+  tile.x = static_cast<const float*>(tile.x) + row * kSplitPositions + from;
+  tile.w = static_cast<const float*>(tile.w) + from * 16;
+  tile.steps = end - from;
+  tile.sums += row * padded;
+  tile.resume = resume;
+  Tiles<F32Product<kSplitPositions>>(tile, 1, padded / 16);
+}
+
+// Weighted sums of values, each row's over the positions that it sees, in ascending order. Rows of
+// a tile share the positions that all of them see; each goes alone over those before and after.
 void Weigh(const Shape& s, const float* scores, const float* values, float* out) {
   for (int64_t first = 0; first < s.rows; first += kTileRows) {
     const int64_t rows = Least<int64_t>(kTileRows, s.rows - first);
-    const int32_t shared =
-        Visible(s, first) > 0 ? Visible(s, first) : 0;  // the first row sees least
+    // The first row's sight ends first, the last row's begins last.
+    Seen shared{SeenBy(s, first + rows - 1).from, SeenBy(s, first).end};
+    if (!shared.any()) shared = {kSplitPositions, kSplitPositions};  // each alone, all the way
     TileCall tile;
     tile.x = scores + first * kSplitPositions;
     tile.w = values;
     tile.w_group = kSplitPositions * 16;
-    tile.steps = shared;
     tile.sums = out + first * s.padded;
     tile.sums_row = s.padded;
-    if (shared > 0) Tiles<F32Product<kSplitPositions>>(tile, static_cast<int>(rows), s.padded / 16);
+    bool begun = false;
     for (int64_t r = 0; r < rows; ++r) {
-      TileCall rest = tile;
-      rest.steps = Visible(s, first + r) - shared;
-      if (rest.steps <= 0) continue;
-      rest.x = scores + (first + r) * kSplitPositions + shared;
-      rest.w = values + shared * 16;
-      rest.sums = out + (first + r) * s.padded;
-      rest.resume = shared > 0;
-      Tiles<F32Product<kSplitPositions>>(rest, 1, s.padded / 16);
+      const Seen seen = SeenBy(s, first + r);
+      begun = begun || seen.from < Least(shared.from, seen.end);
+    }
+    for (int64_t r = 0; r < rows && begun; ++r) {
+      const Seen seen = SeenBy(s, first + r);
+      float* sums = tile.sums + r * s.padded;
+      for (int64_t i = 0; i < s.padded; ++i) sums[i] = 0.0f;
+      WeighAlone(tile, seen.from, Least(shared.from, seen.end), r, s.padded, false);
+    }
+    if (shared.any()) {
+      TileCall together = tile;
+      together.x = static_cast<const float*>(tile.x) + shared.from;
+      together.w = values + shared.from * 16;
+      together.steps = shared.end - shared.from;
+      together.resume = begun;
+      Tiles<F32Product<kSplitPositions>>(together, static_cast<int>(rows), s.padded / 16);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      WeighAlone(tile, shared.end, SeenBy(s, first + r).end, r, s.padded, true);
     }
   }
 }
@@ -253,8 +301,8 @@ void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t s
     Scores<WidenedProduct>(s, queries, keys, scores);
   }
   for (int64_t row = 0; row < s.rows; ++row) {
-    if (const int32_t visible = Visible(s, row); visible > 0) {
-      Softmax(scores + row * kSplitPositions, visible, args.scale, partial.max + row,
+    if (const Seen seen = SeenBy(s, row); seen.any()) {
+      Softmax(scores + row * kSplitPositions, seen, args.scale, partial.max + row,
               partial.sum + row);
     }
   }
@@ -265,10 +313,11 @@ void AttendMerge(const AttentionArgs& args, const AttentionItem& item, int32_t s
                  const AttentionState& partial, const AttentionState& total) {
   const Shape s = ShapeOf(args, item, split);
   for (int64_t row = 0; row < s.rows; ++row) {
-    if (Visible(s, row) <= 0) continue;  // not a single operation, so that -0 stays -0
+    if (!SeenBy(s, row).any()) continue;  // not a single operation, so that -0 stays -0
+    const int32_t position = s.first_position + static_cast<int32_t>(row / s.group);
     const float* from = partial.values + row * s.padded;
     float* to = total.values + row * s.padded;
-    if (split == 0) {
+    if (split == WindowStart(s, position) / kSplitPositions) {  // the row's first
       total.max[row] = partial.max[row];
       total.sum[row] = partial.sum[row];
       for (int64_t i = 0; i < s.padded; ++i) to[i] = from[i];

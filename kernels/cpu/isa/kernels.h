@@ -10,14 +10,16 @@ void PackPanels(const View& x, PanelForm form, int64_t first_panel, int64_t end_
                 void* panels);
 void Matmul(const MatmulCall& call, int64_t first_panel, int64_t end_panel, int64_t first_group,
             int64_t end_group);
-void Embed(const View& ids, const Packed& table, const View& y, int64_t begin, int64_t end);
-void RmsNorm(const View& x, const View& weight, float eps, const View& y, int64_t begin,
+void Embed(const View& ids, const Packed& table, float scale, const View& y, int64_t begin,
+           int64_t end);
+void RmsNorm(const View& x, const View& weight, Norm norm, const View& y, int64_t begin,
              int64_t end);
 void Rope(const View& x, const View& cos, const View& sin, RopeStyle style, int64_t begin,
           int64_t end);
 void KvWrite(const View& k, const View& v, const View& slots, const KvPages& pages, int64_t begin,
              int64_t end);
-void GatedSilu(const View& gate, const View& up, const View& y, int64_t begin, int64_t end);
+void Gated(Activation act, const View& gate, const View& up, const View& y, int64_t begin,
+           int64_t end);
 void Add(const View& x, const View& y, int64_t begin, int64_t end);
 int64_t AttentionBytes(int64_t rows, int64_t head_dim);
 void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t split, void* memory,
@@ -33,11 +35,14 @@ SL_INLINE T* RowOf(const View& view, int64_t i) {
   return static_cast<T*>(view.data) + i * view.stride[0];
 }
 
-// Calls body(T{}) with the view's element type, f32 or bf16.
+// Runs the body with T as the element type that `type` names.
 #define SL_FOR_FLOAT_TYPE(type, T, ...) \
   do {                                  \
     if ((type) == DType::kBF16) {       \
       using T = Bf16;                   \
+      __VA_ARGS__;                      \
+    } else if ((type) == DType::kF16) { \
+      using T = F16;                    \
       __VA_ARGS__;                      \
     } else {                            \
       using T = float;                  \

@@ -41,7 +41,7 @@ void Block(const MatmulCall& call, int64_t first_panel, int64_t end_panel, int64
   using X = typename Product::X;
   using W = typename Product::W;
   constexpr int64_t kStepDepth = Product::kWStep / 16;
-  const int64_t depth = sizeof(W) == 2 ? PaddedDepth(call.w.cols) : call.w.cols;
+  const int64_t depth = kStepDepth == 2 ? PaddedDepth(call.w.cols) : call.w.cols;
   const int64_t panel_depth = PaddedDepth(call.w.cols);
   const int64_t w_group = depth * 16;
   const int64_t x_per_depth = Product::kXStep;  // X elements of one row per kStepDepth values of k
@@ -101,6 +101,10 @@ void Matmul(const MatmulCall& call, int64_t first_panel, int64_t end_panel, int6
             int64_t end_group) {
   if (call.w.type == DType::kF32) {
     Multiply<F32Product<0>>(call, first_panel, end_panel, first_group, end_group);
+    return;
+  }
+  if (call.w.type == DType::kF16) {
+    Multiply<F32Product<0, F16>>(call, first_panel, end_panel, first_group, end_group);
     return;
   }
 #if defined(__AVX512BF16__)

@@ -17,19 +17,28 @@ float SumOfSquares(const T* x, int64_t n) {
 }
 
 template <typename T>
-void Row(const T* x, const float* weight, float eps, int64_t n, T* y) {
+void Row(const T* x, const float* weight, Norm norm, int64_t n, T* y) {
   const float mean = SumOfSquares(x, n) / static_cast<float>(n);
-  const float scale = 1.0f / __builtin_sqrtf(mean + eps);
-  for (int64_t i = 0; i < n; ++i) Put(y + i, Rounded<T>(ToFloat(x[i]) * scale) * weight[i]);
+  const float scale = 1.0f / __builtin_sqrtf(mean + norm.eps);
+  if (norm.rounding == NormRounding::kOnce) {
+    for (int64_t i = 0; i < n; ++i) Put(y + i, ToFloat(x[i]) * scale * weight[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) Put(y + i, Rounded<T>(ToFloat(x[i]) * scale) * weight[i]);
+  }
 }
 
 }  // namespace
 
-void RmsNorm(const View& x, const View& weight, float eps, const View& y, int64_t begin,
+void RmsNorm(const View& x, const View& weight, Norm norm, const View& y, int64_t begin,
              int64_t end) {
   const auto* w = static_cast<const float*>(weight.data);
+  const int64_t heads = x.rank == 3 ? x.shape[1] : 1, n = x.shape[x.rank - 1];
   for (int64_t t = begin; t < end; ++t) {
-    SL_FOR_FLOAT_TYPE(x.type, T, Row<T>(RowOf<T>(x, t), w, eps, x.shape[1], RowOf<T>(y, t)));
+    for (int64_t h = 0; h < heads; ++h) {
+      SL_FOR_FLOAT_TYPE(
+          x.type, T,
+          Row<T>(RowOf<T>(x, t) + h * x.stride[1], w, norm, n, RowOf<T>(y, t) + h * y.stride[1]));
+    }
   }
 }
 

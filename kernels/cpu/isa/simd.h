@@ -1,7 +1,8 @@
 // Sixteen f32 lanes in the registers of the instruction set that this file is compiled for, and the
-// bf16 conversions. The files in this folder are compiled once per instruction set into a namespace
-// of its own (SHARDLINE_ISA), so no function of a wider instruction set can replace one of a
-// narrower at link time; for the same reason they call nothing inline from outside the namespace.
+// conversions of the 16-bit types. The files in this folder are compiled once per instruction set
+// into a namespace of its own (SHARDLINE_ISA), so no function of a wider instruction set can
+// replace one of a narrower at link time; for the same reason they call nothing inline from outside
+// the namespace.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,10 @@
 namespace shardline::SHARDLINE_ISA {
 
 struct Bf16 {
+  uint16_t bits;
+};
+
+struct F16 {
   uint16_t bits;
 };
 
@@ -34,8 +39,33 @@ SL_INLINE Bf16 ToBf16(float x) {
   return Bf16{static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
 }
 
+// Without branches, so that loops over either become vectors. The product is exact: it moves the
+// exponent's bias from 15 to 127.
+SL_INLINE float ToFloat(F16 x) {
+  const uint32_t magnitude = uint32_t{x.bits & 0x7fffu};
+  const uint32_t bits =
+      __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude << 13) * 0x1p112f);
+  const uint32_t special = magnitude >= 0x7c00u ? 0x7f800000u : 0u;  // infinity, NaN
+  return __builtin_bit_cast(float, bits | special | uint32_t{x.bits & 0x8000u} << 16);
+}
+
+// To nearest, ties to even; from 65520 on infinity; a NaN stays a (quiet) NaN.
+SL_INLINE F16 ToF16(float x) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
+  // Adding a half rounds to multiples of 2^-24, what subnormals are made of.
+  const float shifted = __builtin_bit_cast(float, magnitude) + 0.5f;
+  const uint32_t subnormal = __builtin_bit_cast(uint32_t, shifted) - 0x3f000000u;
+  uint32_t out = magnitude >= 0x38800000u ? normal : subnormal;
+  out = magnitude >= 0x47800000u ? 0x7c00u : out;
+  out = magnitude > 0x7f800000u ? 0x7e00u : out;
+  return F16{static_cast<uint16_t>(out | ((bits >> 16) & 0x8000u))};
+}
+
 SL_INLINE void Put(float* out, float x) { *out = x; }
 SL_INLINE void Put(Bf16* out, float x) { *out = ToBf16(x); }
+SL_INLINE void Put(F16* out, float x) { *out = ToF16(x); }
 // x as an element of type T holds it.
 template <typename T>
 SL_INLINE float Rounded(float x) {
@@ -76,6 +106,12 @@ SL_INLINE F32x16 LoadN(const Bf16Pair* p, int64_t n) {
 SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(FirstLanes(n), p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+SL_INLINE F32x16 LoadN(const F16* p, int64_t n) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(FirstLanes(n), p));
+}
+SL_INLINE F32x16 Load(const F16* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 SL_INLINE void StoreN(float* p, F32x16 a, int64_t n) { _mm512_mask_storeu_ps(p, FirstLanes(n), a); }
 SL_INLINE F32x16 MulAdd(F32x16 a, F32x16 b, F32x16 c) { return _mm512_fmadd_ps(a, b, c); }
@@ -123,6 +159,18 @@ SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
   };
   return {widen(p), widen(p + 8)};
+}
+SL_INLINE F32x16 Load(const F16* p) {
+  const auto widen = [](const F16* from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  };
+  return {widen(p), widen(p + 8)};
+}
+SL_INLINE F32x16 LoadN(const F16* p, int64_t n) {
+  if (n == 16) return Load(p);
+  alignas(32) F16 all[16] = {};
+  for (int64_t i = 0; i < n; ++i) all[i] = p[i];
+  return Load(all);
 }
 SL_INLINE void StoreN(float* p, F32x16 x, int64_t n) {
   if (n == 16) return Store(p, x);
@@ -175,6 +223,12 @@ SL_INLINE F32x16 LoadN(const Bf16* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out.lane[i] = ToFloat(p[i]);
   return out;
 }
+SL_INLINE F32x16 LoadN(const F16* p, int64_t n) {
+  F32x16 out = Zero();
+  for (int64_t i = 0; i < n; ++i) out.lane[i] = ToFloat(p[i]);
+  return out;
+}
+SL_INLINE F32x16 Load(const F16* p) { return LoadN(p, 16); }
 SL_INLINE void StoreN(float* p, const F32x16& a, int64_t n) {
   __builtin_memcpy(p, a.lane, static_cast<uint64_t>(n) * 4);
 }

@@ -32,14 +32,14 @@ struct TileCall {
 // Kinds of product. X, W: element types in memory; kXStep: x elements of one row per step.
 // kXRow: 0 if x is a panel [k][rows], otherwise x is [rows, kXRow].
 
-// f32 weights [k][16].
-template <int XRow>
+// f32 or f16 weights [k][16].
+template <int XRow, typename Weight = float>
 struct F32Product {
   using X = float;
-  using W = float;
+  using W = Weight;
   static constexpr int kXStep = 1;
   static constexpr int kXRow = XRow;
-  static constexpr int kWStep = 16;
+  static constexpr int kWStep = 16;  // 32 where weights stand in pairs: their depth is even then
   template <int R, int C>
   static SL_INLINE void Step(const X* x, int64_t x_row, int64_t x_next, const W* w, int64_t w_group,
                              F32x16 (&sum)[R][C]) {

@@ -2,6 +2,8 @@
 // tiles read.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cpu/isa/simd.h"
 
 namespace shardline::SHARDLINE_ISA {
@@ -91,7 +93,7 @@ SL_INLINE void Transpose(F32x16 (&row)[16]) {
 #endif
 
 // out[i * count + r] = rows[r][i] for i < length. count <= 16 rows of f32, of bf16 (widened to
-// f32), or of pairs of bf16 (kept).
+// f32), of f16 (the same), or of pairs of bf16 (kept).
 template <typename T>
 void Interleave(const T* const* rows, int64_t count, int64_t length, float* out) {
   for (int64_t first = 0; first < length; first += 16) {
@@ -117,7 +119,7 @@ void Interleave(const T* const* rows, int64_t count, int64_t length, float* out)
 // is bf16). depth is k rounded up to even; what stands beyond k is zero.
 template <typename T>
 void PackPanel(const T* const* rows, int64_t count, int64_t k, bool pairs, float* out) {
-  if constexpr (sizeof(T) == 2) {
+  if constexpr (std::is_same_v<T, const Bf16> || std::is_same_v<T, Bf16>) {
     if (pairs) {
       const Bf16Pair* words[16] = {};
       for (int64_t r = 0; r < count; ++r) words[r] = reinterpret_cast<const Bf16Pair*>(rows[r]);

@@ -124,9 +124,9 @@ TEST(RenderCommand, PrintsTheRenderingAlone) {
   const Result result = Call(Render, {"--template", path},
                              R"({"messages": [{"role": "user", "content": "a"},
                                  {"role": "b", "content": "c"}, {"role": "d"}],
-                                 "x": {"z": 1, "a": [18446744073709551615, 1.5]}})");
+                                 "x": {"z": 1, "a": [18446744073709551616, 1.5]}})");
   EXPECT_EQ(result.code, kDone) << result.err;
-  EXPECT_EQ(result.out, "[user] a\n[b] c\n{\"z\": 1, \"a\": [18446744073709551615, 1.5]}");
+  EXPECT_EQ(result.out, "[user] a\n[b] c\n{\"z\": 1, \"a\": [18446744073709551616, 1.5]}");
 }
 
 TEST(RenderCommand, TellsTheGivenTime) {
@@ -147,9 +147,10 @@ TEST(RenderCommand, TellsTheGivenTime) {
     EXPECT_EQ(result.code, kDone) << result.err;
     EXPECT_EQ(result.out, expected) << now;
   }
-  for (const char* now : {"", "now", "2024", "2024-13-01", "2024-02-30", "2024-07-26T",
-                          "2024-07-26T9", "2024-07-26T24:00", "2024-07-26T09:30:",
-                          "2024-07-26T09:30+1", "2024-07-26T09:30+25:00", "2024-07-26T09:30x"}) {
+  for (const char* now :
+       {"", "now", "2024", "2024-13-01", "2024-02-30", "2024-07-26T", "2024-07-26T9",
+        "2024-07-26T24:00", "2024-07-26T09:30:", "2024-07-26T09:30+1", "2024-07-26T09:30+25:00",
+        "2024-07-26T09:30x", "1677-12-31", "2262-01-01"}) {
     const Result result = Call(Render, {"--template", path, "--now", now}, "{}");
     EXPECT_EQ(result.code, kBadInput) << now;
     EXPECT_THAT(result.err, HasSubstr("--now: ")) << now;
@@ -169,10 +170,10 @@ TEST(RenderCommand, ErrorsAreOneLine) {
       {{"--template", "/nonexistent"}, "{}", "/nonexistent: cannot be read"},
       {{"--template", testing::TempDir()}, "{}", "cannot be read"},
       {{"--template", good, "extra"}, "{}", "unexpected argument 'extra'"},
-      {{"--template", good}, "[]", "standard input is not one JSON object"},
-      {{"--template", good}, "{} {}", "standard input is not one JSON object"},
-      {{"--template", good}, "", "standard input is not one JSON object"},
-      {{"--template", good}, std::string(100000, '['), "standard input is not one JSON object"},
+      {{"--template", good}, "[]", "standard input: must be a JSON object"},
+      {{"--template", good}, "{} {}", "standard input: not valid JSON at byte 4"},
+      {{"--template", good}, "", "standard input: not valid JSON at byte 1"},
+      {{"--template", good}, std::string(100000, '['), "standard input: nested deeper than"},
       {{"--template", broken}, "{}", "broken.jinja: "},
       {{"--template", raising}, "{}", "way"},
   };
@@ -181,6 +182,47 @@ TEST(RenderCommand, ErrorsAreOneLine) {
     EXPECT_EQ(result.code, kBadInput) << expected;
     EXPECT_EQ(result.out, "");
     EXPECT_THAT(result.err, HasSubstr(expected));
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+}
+
+TEST(InspectCommand, ShowsGguf) {
+  const std::string path = Vocabulary();
+  const Result table = Call(Inspect, {path}, "");
+  EXPECT_EQ(table.code, kDone) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("\ngeneral.architecture          \"llama\"\n"));
+  EXPECT_THAT(table.out, HasSubstr("\ntokenizer.ggml.token_type     [1, 1, 1, 1, …] 259 values\n"));
+  EXPECT_THAT(table.out, HasSubstr("\nall         0           0      0\n"));
+  const Result json = Call(Inspect, {path, "--json"}, "");
+  EXPECT_THAT(json.out, HasSubstr("\"tokenizer.ggml.add_bos_token\":true"));
+  EXPECT_THAT(json.out, HasSubstr("\"tokenizer.ggml.merges\":[\"h i\"]"));
+  const std::string model = SHARDLINE_SOURCE_DIR "/tests/golden/gguf_q8_0/model.gguf";
+  EXPECT_THAT(Call(Inspect, {model}, "").out, HasSubstr("\nQ8_0 "));
+  EXPECT_THAT(Call(Inspect, {model, "--json"}, "").out, HasSubstr("rms_epsilon\":1e-05"));
+}
+
+TEST(InspectCommand, ShowsSafetensors) {
+  const std::string directory = SHARDLINE_SOURCE_DIR "/tests/golden/llama";
+  const Result table = Call(Inspect, {directory}, "");
+  EXPECT_EQ(table.code, kDone) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("\nrms_norm_eps             1e-05\n"));
+  EXPECT_THAT(table.out, HasSubstr("\nmodel.layers.0.self_attn.k_proj.weight          BF16  [32, "
+                                   "64]    4096\n"));
+  EXPECT_THAT(table.out, HasSubstr("\nall        30      118208  236416\n"));
+  const Result json = Call(Inspect, {directory + "/model.safetensors", "--json"}, "");
+  EXPECT_THAT(json.out, HasSubstr("\"metadata\":{\"format\":\"pt\"}"));
+  EXPECT_THAT(json.out, HasSubstr("{\"name\":\"lm_head.weight\",\"type\":\"BF16\",\"shape\":[128,"
+                                  "64],\"parameters\":8192,\"bytes\":16384}"));
+  EXPECT_THAT(json.out, HasSubstr("\"parameters\":118208,\"bytes\":236416}\n"));
+}
+
+TEST(InspectCommand, ErrorsAreOneLine) {
+  const std::string cut = Write("cut.safetensors", std::string("\xff\0\0\0\0\0\0\0{", 9));
+  const std::string text = Write("text", "GG");
+  for (const Arguments& arguments :
+       {Arguments{}, {"a", "b"}, {"/nonexistent"}, {cut}, {text}, {testing::TempDir()}}) {
+    const Result result = Call(Inspect, arguments, "");
+    EXPECT_EQ(result.code, kBadInput);
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
   }
 }

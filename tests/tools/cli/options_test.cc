@@ -71,6 +71,29 @@ TEST(Options, ReadsSwitches) {
   }
 }
 
+TEST(Options, ReadsNumbersThatMayBeLeftOut) {
+  const struct {
+    Arguments arguments;
+    uint32_t expected;
+    size_t rest;
+  } cases[] = {{{"--some"}, 7, 0},
+               {{"--some", "x"}, 7, 1},
+               {{"--some", "3", "x"}, 3, 1},
+               {{"--some=4", "5"}, 4, 1},
+               {{"--some", "-1"}, 7, 0}};
+  for (const auto& [arguments, expected, rest] : cases) {
+    uint32_t value = 0;
+    Options options("test", "", "");
+    options.OptionalNumber("some", "", 7, [&](uint32_t n) { value = n; });
+    options.Switch("1", "", [](bool) {});
+    Session run;
+    EXPECT_EQ(options.Parse(arguments, run.streams, run.end).size(), rest);
+    EXPECT_EQ(run.end, std::nullopt) << run.err.str();
+    EXPECT_EQ(value, expected) << arguments.size();
+    EXPECT_THAT(options.Help(), HasSubstr("--some[=N] "));
+  }
+}
+
 TEST(Options, NamesTheBadFlagInOneLine) {
   const std::pair<Arguments, const char*> cases[] = {
       {{"--unknown"}, "unknown flag '--unknown'"},
@@ -220,11 +243,12 @@ TEST(GenerateRequest, SetsEveryFieldOfTheContract) {
 
 TEST(GenerateRequest, RefusesWhatDoesNotFit) {
   const std::pair<Arguments, const char*> cases[] = {
+      {{"--from-seq=2", "x"}, "--from-seq goes with --attach"},
+      {{"--stop=\xff", "x"}, "--stop: not UTF-8"},
       {{"--ids", "1,x"}, "--ids: no token id at 'x'"},
       {{"--ids", "4294967296"}, "--ids: no token id"},
       {{"--ids", "-1"}, "unknown flag"},
       {{"--text", "--system", "s", "x"}, "for chats, not for --text"},
-      {{"--logprobs=3", "x"}, "need --json"},
       {{"--logit-bias=3", "x"}, "--logit-bias: '3' is not ID=VALUE"},
       {{"--logit-bias==1", "x"}, "is not ID=VALUE"},
       {{"\xff"}, "not UTF-8"},

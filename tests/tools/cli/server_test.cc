@@ -1,18 +1,10 @@
 // The commands that talk to a server, against a scripted one in this process.
 #include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <sstream>
-#include <thread>
 
-#include "shardline/v1/control.grpc.pb.h"
-#include "shardline/v1/inference.grpc.pb.h"
-#include "tools/cli/commands.h"
+#include "tests/tools/cli/fake_server.h"
 
 namespace shardline::cli {
 namespace {
@@ -20,109 +12,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::StartsWith;
-
-class Script : public v1::Inference::Service, public v1::Control::Service {
- public:
-  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
-                        grpc::ServerWriter<v1::GenerateEvent>* writer) override {
-    last_request = *request;
-    for (const v1::GenerateEvent& event : events) writer->Write(event);
-    for (int i = 0; hang && !context->IsCancelled() && i < 2000; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    cancelled = context->IsCancelled();
-    return status;
-  }
-  grpc::Status Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
-                        v1::TokenizeResponse* response) override {
-    last_tokenize = *request;
-    for (const char c : request->text()) response->add_token_ids(static_cast<unsigned char>(c));
-    return status;
-  }
-  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
-                          v1::ListModelsResponse* response) override {
-    *response = models;
-    return status;
-  }
-
-  std::vector<v1::GenerateEvent> events;
-  grpc::Status status;
-  bool hang = false;
-  v1::ListModelsResponse models;
-  v1::GenerateRequest last_request;
-  v1::TokenizeRequest last_tokenize;
-  std::atomic<bool> cancelled = false;
-};
-
-// Standard output on which Ctrl-C is pressed as soon as something shows.
-class Screen : public std::stringbuf {
- public:
-  int sync() override {
-    if (interrupts) kill(getpid(), SIGINT);
-    interrupts = false;
-    return 0;
-  }
-  bool interrupts = false;
-};
-
-class ServerTest : public testing::Test {
- protected:
-  void SetUp() override {
-    // SIGINT goes to the thread that waits for it, never to the server's.
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(static_cast<v1::Inference::Service*>(&script_));
-    builder.RegisterService(static_cast<v1::Control::Service*>(&script_));
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
-    target_ = "--target=127.0.0.1:" + std::to_string(port);
-  }
-  void TearDown() override { server_->Shutdown(); }
-
-  int Call(int (*command)(const Arguments&, Streams&), Arguments arguments,
-           const std::string& in = "") {
-    arguments.push_back(target_);
-    std::istringstream input(in);
-    Screen screen;
-    screen.interrupts = interrupt_at_output_;
-    std::ostream out(&screen);
-    std::ostringstream err;
-    Streams streams{input, out, err};
-    const int code = command(arguments, streams);
-    out_ = screen.str();
-    err_ = err.str();
-    return code;
-  }
-
-  v1::GenerateEvent& Add() {
-    v1::GenerateEvent& event = script_.events.emplace_back();
-    event.set_event_seq(script_.events.size());
-    return event;
-  }
-  void AddTokens(const std::string& text, int count = 1, uint32_t output = 0) {
-    v1::OutputTokens& tokens = *Add().mutable_tokens();
-    tokens.set_text(text);
-    tokens.set_output_index(output);
-    for (int i = 0; i < count; ++i) tokens.add_tokens()->set_id(5);
-  }
-  v1::Finished& Finish(v1::FinishReason reason, uint32_t output = 0) {
-    v1::Finished& finished = *Add().mutable_finished();
-    finished.set_reason(reason);
-    finished.set_output_index(output);
-    return finished;
-  }
-
-  Script script_;
-  std::unique_ptr<grpc::Server> server_;
-  std::string target_;
-  std::string out_, err_;
-  bool interrupt_at_output_ = false;
-};
 
 TEST_F(ServerTest, StreamsAnAnswer) {
   Add().mutable_accepted()->set_request_id("r");
@@ -156,8 +45,133 @@ TEST_F(ServerTest, KeepsSeveralOutputsApart) {
   AddTokens("A", 1, 0);
   Finish(v1::FINISH_REASON_EOS, 0).mutable_usage()->set_output_tokens(4);
   EXPECT_EQ(Call(Generate, {"--n=2", "x"}), kDone) << err_;
-  EXPECT_EQ(out_, "[1] bB\n[0] aA\n");
+  EXPECT_EQ(out_, "[0] aA\n[1] bB\n");
   EXPECT_THAT(err_, HasSubstr("finished: length, eos"));
+
+  // What did not finish shows too.
+  script_.events.pop_back();
+  AddTokens("c", 1, 2);
+  EXPECT_EQ(Call(Generate, {"--n=3", "x"}), kFailed);
+  EXPECT_EQ(out_, "[0] aA\n[1] bB\n[2] c\n");
+}
+
+TEST_F(ServerTest, ShowsLogprobsAsATable) {
+  v1::PromptTokens& prompt = *Add().mutable_prompt();
+  prompt.set_first_position(7);
+  prompt.add_tokens()->set_raw("<s>");
+  v1::TokenInfo* second = prompt.add_tokens();
+  second->set_id(40);
+  second->set_raw("\n");
+  second->set_logprob(-0.25);
+  second->set_rank(1);
+  for (uint32_t output : {0, 1, 0}) {
+    v1::OutputTokens& tokens = *Add().mutable_tokens();
+    tokens.set_output_index(output);
+    v1::TokenInfo& token = *tokens.add_tokens();
+    token.set_id(1917 + output);
+    token.set_raw(" \"\xc3\xa9\xc3");
+    token.set_logprob(-1.5);
+    token.set_rank(2);
+    v1::Candidate& best = *token.add_top();
+    best.set_id(3);
+    best.set_raw("the");
+    best.set_logprob(-0.5);
+    v1::Candidate& next = *token.add_top();
+    next = best;
+    next.set_id(4);
+  }
+  Finish(v1::FINISH_REASON_EOS, 1);
+  Finish(v1::FINISH_REASON_EOS).mutable_usage()->set_output_tokens(3);
+  const std::string heading =
+      " INDEX       ID  TEXT                    LOGPROB    RANK  CANDIDATES\n";
+  const std::string candidates = "-1.5000       2  3 \"the\" -0.5000  4 \"the\" -0.5000\n";
+  EXPECT_EQ(Call(Generate, {"--logprobs=2", "--n=2", "x"}), kDone) << err_;
+  EXPECT_EQ(out_, "prompt\n" + heading +
+                      "     7        0  \"<s>\"                         -       -\n"
+                      "     8       40  \"\\n\"                    -0.2500       1\n"
+                      "\noutput 0\n" +
+                      heading + "     0     1917  \" \\\"é\\xc3\"              " + candidates +
+                      "     1     1917  \" \\\"é\\xc3\"              " + candidates +
+                      "\noutput 1\n" + heading + "     0     1918  \" \\\"é\\xc3\"              " +
+                      candidates);
+  EXPECT_EQ(script_.last_request.logprobs().top(), 2u);
+}
+
+TEST_F(ServerTest, AttachesToARequest) {
+  Add(TextEvent("rest", 1, 1));
+  Finish(v1::FINISH_REASON_EOS, 1);
+  AddTokens("first");
+  Finish(v1::FINISH_REASON_EOS).mutable_usage();
+  EXPECT_EQ(Call(Generate, {"--attach", "r1", "--from-seq=9"}), kDone) << err_;
+  EXPECT_EQ(out_, "[1] rest\n[0] first\n");
+  EXPECT_EQ(script_.last_attach.request_id(), "r1");
+  EXPECT_EQ(script_.last_attach.from_seq(), 9u);
+  EXPECT_EQ(Call(Generate, {"--attach=r1"}), kDone);
+  EXPECT_EQ(script_.last_attach.from_seq(), 1u);
+  EXPECT_EQ(script_.requests, 0);
+  for (const Arguments& arguments : {Arguments{"--attach=r1", "words"},
+                                     {"--attach=r1", "--top-k=1"},
+                                     {"--from-seq=2", "x"},
+                                     {"--attach=r1", "--system=s"},
+                                     {"--attach=r1", "--ids"}}) {
+    EXPECT_EQ(Call(Generate, arguments), kBadInput) << arguments[0];
+    EXPECT_THAT(err_, HasSubstr("--attach"));
+  }
+}
+
+TEST_F(ServerTest, TellsHowToAttachAgain) {
+  Add().mutable_accepted()->set_request_id("r7");
+  AddTokens("one");
+  script_.hang = true;
+  interrupt_at_output_ = true;
+  EXPECT_EQ(Call(Generate, {"--detach-seconds=60", "x"}), kInterrupted);
+  EXPECT_THAT(err_, HasSubstr("the request may go on: --attach r7 --from-seq 3\n"));
+}
+
+TEST_F(ServerTest, SendsTheDeadline) {
+  AddTokens("a");
+  Finish(v1::FINISH_REASON_EOS).mutable_usage();
+  EXPECT_EQ(Call(Generate, {"x"}), kDone);
+  EXPECT_FALSE(script_.deadline_set);
+  EXPECT_EQ(Call(Generate, {"--deadline-seconds=60", "x"}), kDone) << err_;
+  EXPECT_TRUE(script_.deadline_set);
+  script_.hang = true;
+  script_.events.clear();
+  EXPECT_EQ(Call(Generate, {"--deadline-seconds=0.01", "x"}), kFailed);
+  EXPECT_THAT(err_, StartsWith("shardline generate: DEADLINE_EXCEEDED"));
+  for (const char* bad : {"0", "-1", "nan", "1e9", "x"}) {
+    EXPECT_EQ(Call(Generate, {"--deadline-seconds", bad, "x"}), kBadInput) << bad;
+  }
+}
+
+TEST_F(ServerTest, ShowsTheLoad) {
+  script_.load.set_queued_requests(2);
+  script_.load.set_queued_tokens(300);
+  script_.load.set_running_requests(1);
+  v1::GroupLoad& group = *script_.load.add_groups();
+  group.set_worker_epoch(4);
+  group.set_ready(true);
+  group.set_running_sequences(1);
+  group.set_kv_blocks_used(5);
+  group.set_kv_blocks_total(40);
+  script_.load.add_groups()->set_replica(1);
+  EXPECT_EQ(Call(Load, {}), kDone) << err_;
+  EXPECT_EQ(out_,
+            "QUEUED  QUEUED TOKENS  RUNNING\n"
+            "     2            300        1\n"
+            "\n"
+            "REPLICA  EPOCH  READY  RUNNING  KV USED  KV BLOCKS  KV USE\n"
+            "      0      4  yes          1        5         40  12.5 %\n"
+            "      1      0  no           0        0          0       -\n");
+  EXPECT_EQ(Call(Load, {"--json"}), kDone);
+  EXPECT_THAT(out_, StartsWith("{\"queued_requests\":2,\"queued_tokens\":\"300\""));
+  interrupt_at_output_ = true;
+  EXPECT_EQ(Call(Load, {"--watch=100", "--json"}), kDone);
+  EXPECT_EQ(std::count(out_.begin(), out_.end(), '\n'), 1);
+  EXPECT_EQ(Call(Load, {"extra"}), kBadInput);
+  script_.status = grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
+  EXPECT_EQ(Call(Load, {"--watch=1"}), kFailed);
+  EXPECT_EQ(err_, "shardline load: UNAVAILABLE: draining\n");
 }
 
 TEST_F(ServerTest, EchoesThePrompt) {

@@ -14,7 +14,7 @@ const std::vector<StateGroup> kGroups = {{.layers = 1, .kv_heads = 1, .head_dim 
                                          {.layers = 2, .kv_heads = 1, .head_dim = 8}};
 
 TEST(PlanKv, NoMoreThanAllContextsUse) {
-  const auto plan = PlanKv(kGroups, 3, 100, 0, uint64_t{1} << 40);
+  const auto plan = PlanKv(kGroups, {3, 100, 8}, 0, uint64_t{1} << 40);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(plan->blocks_per_group, ElementsAre(21, 21));  // 3 * ceil(100 / 16)
   EXPECT_EQ(plan->bytes, 21u * 3072);
@@ -22,21 +22,44 @@ TEST(PlanKv, NoMoreThanAllContextsUse) {
 }
 
 TEST(PlanKv, AQuarterOfWhatIsAvailable) {
-  const auto plan = PlanKv(kGroups, 3, 100, 0, 4 * 10 * 3072 + 5);
+  const auto plan = PlanKv(kGroups, {3, 100, 8}, 0, 4 * 10 * 3072 + 5);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(plan->blocks_per_group, ElementsAre(10, 10));
   EXPECT_EQ(plan->context_tokens, 100);
 }
 
 TEST(PlanKv, TheFlagDecidesAndMayShortenTheContext) {
-  const auto plan = PlanKv(kGroups, 3, 100, 5 * 3072, 1);
+  const auto plan = PlanKv(kGroups, {3, 100, 8}, 5 * 3072, 1);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(plan->blocks_per_group, ElementsAre(5, 5));
   EXPECT_EQ(plan->context_tokens, 80);
 }
 
+// Three windows of 20 and a step of 8: 2 blocks, one more because they begin anywhere, one for
+// admission.
+TEST(PlanKv, AWindowBesideFullAttentionGetsWhatWindowsUse) {
+  std::vector<StateGroup> groups = kGroups;
+  groups[1].window = 20;
+  const auto plan = PlanKv(groups, {3, 100, 8}, 0, uint64_t{1} << 40);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_THAT(plan->blocks_per_group, ElementsAre(21, 12));
+  EXPECT_EQ(plan->bytes, 21u * 1024 + 12 * 2048);
+  // What the window leaves goes to the others.
+  const auto little = PlanKv(groups, {3, 100, 8}, 12 * 3072 + 2 * 1024 + 1023, 0);
+  EXPECT_THAT(little->blocks_per_group, ElementsAre(14, 12));
+  EXPECT_EQ(little->bytes, 12u * 3072 + 2 * 1024);
+  EXPECT_THAT(PlanKv(groups, {3, 100, 8}, 5 * 3072, 0)->blocks_per_group, ElementsAre(5, 5));
+}
+
+TEST(PlanKv, WindowsAloneCountAsFullAttention) {
+  std::vector<StateGroup> groups = kGroups;
+  for (StateGroup& group : groups) group.window = 20;
+  EXPECT_THAT(PlanKv(groups, {3, 100, 8}, 0, uint64_t{1} << 40)->blocks_per_group,
+              ElementsAre(21, 21));
+}
+
 TEST(PlanKv, NothingFits) {
-  const auto plan = PlanKv(kGroups, 3, 100, 3071, 0);
+  const auto plan = PlanKv(kGroups, {3, 100, 8}, 3071, 0);
   EXPECT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_NE(Message(plan.status()).find("--kv-cache-bytes"), std::string::npos);
 }

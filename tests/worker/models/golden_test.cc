@@ -11,16 +11,19 @@
 namespace shardline {
 namespace {
 
-constexpr int64_t kContext =
-    128;  // dynamic rope runs past the context that its configuration states
-
 class Golden : public testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override { cases_ = ReadGolden(GetParam()); }
+  void SetUp() override {
+    cases_ = ReadGolden(GetParam());
+    for (const GoldenCase& c : cases_) {
+      context_ = std::max<int64_t>(context_, c.prompt.size() + c.output.size());
+    }
+  }
   LoadedModel Load(const Ops& ops, std::string dtype = "f32", int threads = 1) const {
-    return LoadModel(GoldenCheckpoint(GetParam()), ops, std::move(dtype), threads, kContext);
+    return LoadModel(GoldenCheckpoint(GetParam()), ops, std::move(dtype), threads, context_);
   }
   std::vector<GoldenCase> cases_;
+  int64_t context_ = 128;  // dynamic rope runs past the context that its configuration states
 };
 
 // The largest difference between log-probabilities, and how often the most likely token agrees.
@@ -39,7 +42,7 @@ double Difference(const Logits& logits, const std::vector<std::vector<float>>& e
 
 TEST_P(Golden, LogProbabilitiesAreTheReferences) {
   const LoadedModel loaded = Load(CpuOps());
-  Runner runner(*loaded.model, 1, kContext);
+  Runner runner(*loaded.model, 1, context_);
   for (const GoldenCase& c : cases_) {
     runner.Restart();
     const Logits logits = runner.Sequence(c.Fed(), c.prompt.size(), c.prompt.size());
@@ -57,7 +60,7 @@ TEST_P(Golden, EveryInstructionSetAgrees) {
     const Ops* ops = CpuOpsFor(name);
     if (ops == nullptr) continue;
     const LoadedModel loaded = Load(*ops);
-    Runner runner(*loaded.model, 1, kContext);
+    Runner runner(*loaded.model, 1, context_);
     const GoldenCase& c = cases_.back();
     const Logits logits = runner.Sequence(c.Fed(), c.prompt.size(), c.prompt.size());
     EXPECT_LE(Difference(logits, c.Expected()), 1e-4) << name;
@@ -66,7 +69,7 @@ TEST_P(Golden, EveryInstructionSetAgrees) {
 
 TEST_P(Golden, ReferenceOperationsAgree) {
   const LoadedModel loaded = Load(ReferenceOps());
-  Runner runner(*loaded.model, 1, kContext);
+  Runner runner(*loaded.model, 1, context_);
   for (const GoldenCase& c : cases_) {
     runner.Restart();
     const Logits logits = runner.Sequence(c.Fed(), c.prompt.size(), c.prompt.size());
@@ -74,9 +77,14 @@ TEST_P(Golden, ReferenceOperationsAgree) {
   }
 }
 
-// Rounding weights, activations and the cache to 8 bits moves the log-probabilities by at most this
-// share of their own standard deviation: on average, and anywhere.
-constexpr double kBf16Mean = 0.04, kBf16Most = 0.4;
+// Rounding weights, activations and the cache to 8 or 11 bits moves the log-probabilities by at
+// most this share of their own standard deviation: on average, and anywhere.
+struct Bounds {
+  const char* dtype;
+  DType type;
+  double mean, most;
+};
+constexpr Bounds kBounds[] = {{"bf16", DType::kBF16, 0.04, 0.4}, {"f16", DType::kF16, 0.006, 0.06}};
 
 double Deviation(const std::vector<std::vector<float>>& rows) {
   double sum = 0, squares = 0, count = 0;
@@ -86,27 +94,30 @@ double Deviation(const std::vector<std::vector<float>>& rows) {
   return std::sqrt(squares / count - sum / count * sum / count);
 }
 
-TEST_P(Golden, Bf16StaysNearF32) {
-  const LoadedModel loaded = Load(CpuOps(), "bf16");
-  EXPECT_EQ(loaded.model->info().dtype, DType::kBF16);
-  Runner runner(*loaded.model, 1, kContext);
-  for (const GoldenCase& c : cases_) {
-    runner.Restart();
-    const Logits logits = runner.Sequence(c.Fed(), c.prompt.size(), c.prompt.size());
-    const auto expected = c.Expected();
-    double sum = 0, count = 0;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      const std::vector<double> got = LogSoftmax(logits[i]);
-      for (size_t j = 0; j < got.size(); ++j) sum += std::abs(got[j] - expected[i][j]), ++count;
+TEST_P(Golden, NarrowTypesStayNearF32) {
+  for (const Bounds& bounds : kBounds) {
+    SCOPED_TRACE(bounds.dtype);
+    const LoadedModel loaded = Load(CpuOps(), bounds.dtype);
+    EXPECT_EQ(loaded.model->info().dtype, bounds.type);
+    Runner runner(*loaded.model, 1, context_);
+    for (const GoldenCase& c : cases_) {
+      runner.Restart();
+      const Logits logits = runner.Sequence(c.Fed(), c.prompt.size(), c.prompt.size());
+      const auto expected = c.Expected();
+      double sum = 0, count = 0;
+      for (size_t i = 0; i < logits.size(); ++i) {
+        const std::vector<double> got = LogSoftmax(logits[i]);
+        for (size_t j = 0; j < got.size(); ++j) sum += std::abs(got[j] - expected[i][j]), ++count;
+      }
+      EXPECT_LE(sum / count, bounds.mean * Deviation(expected));
+      EXPECT_LE(Difference(logits, expected), bounds.most * Deviation(expected));
     }
-    EXPECT_LE(sum / count, kBf16Mean * Deviation(expected));
-    EXPECT_LE(Difference(logits, expected), kBf16Most * Deviation(expected));
   }
 }
 
 // Sequences of several lengths and phases share every step.
 Logits AmongStrangers(Model& model, const std::vector<GoldenCase>& cases, size_t which) {
-  Runner runner(model, 8, kContext);
+  Runner runner(model, 8, model.info().context_tokens);
   const std::vector<uint32_t> own = cases[which].Fed();
   std::vector<std::vector<uint32_t>> strangers;
   for (uint32_t s = 0; s < 7; ++s) {
@@ -148,9 +159,9 @@ bool SameBits(const Logits& a, const Logits& b) {
 }
 
 TEST_P(Golden, EveryWayOfRunningGivesTheSameBits) {
-  for (const char* dtype : {"f32", "bf16"}) {
+  for (const char* dtype : {"f32", "bf16", "f16"}) {
     const LoadedModel one = Load(CpuOps(), dtype), two = Load(CpuOps(), dtype, 2);
-    Runner runner(*one.model, 1, kContext), on_two(*two.model, 1, kContext);
+    Runner runner(*one.model, 1, context_), on_two(*two.model, 1, context_);
     for (size_t i = 0; i < cases_.size(); ++i) {
       const std::vector<uint32_t> tokens = cases_[i].Fed();
       const size_t prompt = cases_[i].prompt.size();
@@ -166,6 +177,24 @@ TEST_P(Golden, EveryWayOfRunningGivesTheSameBits) {
       EXPECT_TRUE(SameBits(AmongStrangers(*one.model, cases_, i), whole)) << dtype << " batched";
       EXPECT_TRUE(SameBits(AmongStrangers(*two.model, cases_, i), whole))
           << dtype << " batched, two threads";
+    }
+  }
+}
+
+// "gguf_of_NAME" has the weights of NAME in the other format: the same numbers, so the same bits.
+TEST_P(Golden, FormatsGiveTheSameBits) {
+  constexpr std::string_view kPrefix = "gguf_of_";
+  if (!GetParam().starts_with(kPrefix)) GTEST_SKIP();
+  const std::string original = GoldenCheckpoint(GetParam().substr(kPrefix.size()));
+  for (const char* dtype : {"f32", "bf16", "f16"}) {
+    const LoadedModel gguf = Load(CpuOps(), dtype);
+    const LoadedModel safetensors = LoadModel(original, CpuOps(), dtype, 1, context_);
+    Runner one(*gguf.model, 1, context_), other(*safetensors.model, 1, context_);
+    for (const GoldenCase& c : cases_) {
+      one.Restart(), other.Restart();
+      EXPECT_TRUE(SameBits(one.Sequence(c.Fed(), c.prompt.size(), c.prompt.size()),
+                           other.Sequence(c.Fed(), c.prompt.size(), c.prompt.size())))
+          << dtype;
     }
   }
 }
@@ -223,11 +252,17 @@ void Write(const std::string& file, const std::vector<char>& bytes) {
   std::ofstream(file, std::ios::binary).write(bytes.data(), static_cast<int64_t>(bytes.size()));
 }
 
+// Weights beside the language model.
+bool IsForImages(const std::string& name) {
+  return name.find("vision_tower.") != std::string::npos ||
+         name.find("multi_modal_projector.") != std::string::npos;
+}
+
 TEST_P(Golden, EveryParameterMatters) {
   const GoldenCase& c = cases_[1];
   const auto run = [&](const std::string& path) {
-    const LoadedModel loaded = LoadModel(path, CpuOps(), "f32", 1, kContext);
-    Runner runner(*loaded.model, 1, kContext);
+    const LoadedModel loaded = LoadModel(path, CpuOps(), "f32", 1, context_);
+    Runner runner(*loaded.model, 1, context_);
     return runner.Sequence(c.prompt, c.prompt.size(), c.prompt.size());
   };
   const Copy copy(GetParam());
@@ -235,6 +270,7 @@ TEST_P(Golden, EveryParameterMatters) {
     std::vector<char> bytes(std::filesystem::file_size(file));
     std::ifstream(file, std::ios::binary).read(bytes.data(), static_cast<int64_t>(bytes.size()));
     for (const Place& place : TensorPlaces(std::as_bytes(std::span(bytes)), file)) {
+      if (IsForImages(place.name)) continue;
       std::vector<char> zeroed = bytes;
       std::fill_n(zeroed.begin() + place.offset, place.size, 0);
       Write(file, zeroed);

@@ -42,7 +42,7 @@ TEST(Llama, DefaultsAreThoseOfTheReferenceClass) {
   EXPECT_EQ(read.spec.blocks.size(), 3u);
   EXPECT_EQ(read.spec.context, 2048);
   EXPECT_FALSE(read.spec.tied_head);
-  EXPECT_FLOAT_EQ(read.spec.final_norm.eps, 1e-6f);
+  EXPECT_FLOAT_EQ(read.spec.final_norm.norm.eps, 1e-6f);
   const Attention& attention = AttentionOf(read.spec);
   EXPECT_EQ(attention.kv_heads, 4);
   EXPECT_EQ(attention.head_dim, 16);
@@ -96,9 +96,9 @@ TEST(Llama, TellsAllMissingKeysAtOnce) {
   auto config = *HfConfig::Parse(R"({"rope_scaling": {"type": "llama3"}})", "config.json");
   LlamaFamily().from_hf(*config);
   EXPECT_EQ(Message(config->status()),
-            "config.json: missing keys: hidden_size, num_attention_heads, rope_scaling.factor, "
-            "rope_scaling.low_freq_factor, rope_scaling.high_freq_factor, intermediate_size, "
-            "num_hidden_layers, vocab_size");
+            "config.json: missing keys: hidden_size, num_attention_heads, intermediate_size, "
+            "num_hidden_layers, vocab_size, rope_scaling.factor, rope_scaling.low_freq_factor, "
+            "rope_scaling.high_freq_factor");
 }
 
 TEST(Llama, RefusesWhatWouldChangeTheArithmetic) {

@@ -90,7 +90,7 @@ TEST_F(BrokenCheckpoint, UnknownArchitecture) {
   EXPECT_EQ(LoadError(folder_),
             folder_ +
                 "/config.json: architectures 'ZebraForCausalLM' is not served; served are: "
-                "LlamaForCausalLM");
+                "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Gemma3ForCausalLM");
 }
 
 TEST_F(BrokenCheckpoint, TruncatedFiles) {
@@ -120,8 +120,8 @@ TEST_F(BrokenCheckpoint, NothingThere) {
 }
 
 TEST(Load, RefusesOtherTypesByFlag) {
-  EXPECT_EQ(LoadError(GoldenCheckpoint("llama"), "f16"),
-            "--dtype=f16 is not served; use auto, f32 or bf16");
+  EXPECT_EQ(LoadError(GoldenCheckpoint("llama"), "f64"),
+            "--dtype=f64 is not served; use auto, f32, bf16 or f16");
 }
 
 TEST(Load, AutoKeepsF32FilesAndNarrowsTheRestWhereVectorsDo) {

@@ -132,7 +132,7 @@ inline LoadedModel LoadModel(const std::string& path, const Ops& ops, std::strin
                             .ops = &ops,
                             .threads = loaded.threads.get(),
                             .thread_count = threads,
-                            .max_batch_tokens = 512,
+                            .max_batch_tokens = 1024,
                             .max_context = max_context},
                            nullptr);
   EXPECT_TRUE(model.ok()) << model.status();

@@ -20,9 +20,12 @@ struct Kind {
   const char* name;
   StoredType type;
 };
-constexpr Kind kKinds[] = {{"F32", StoredType::kF32},   {"F16", StoredType::kF16},
-                           {"BF16", StoredType::kBF16}, {"Q4_0", StoredType::kQ4_0},
-                           {"Q4_1", StoredType::kQ4_1}, {"Q8_0", StoredType::kQ8_0}};
+constexpr Kind kKinds[] = {
+    {"F32", StoredType::kF32},   {"F16", StoredType::kF16},   {"BF16", StoredType::kBF16},
+    {"Q4_0", StoredType::kQ4_0}, {"Q4_1", StoredType::kQ4_1}, {"Q5_0", StoredType::kQ5_0},
+    {"Q5_1", StoredType::kQ5_1}, {"Q8_0", StoredType::kQ8_0}, {"Q2_K", StoredType::kQ2_K},
+    {"Q3_K", StoredType::kQ3_K}, {"Q4_K", StoredType::kQ4_K}, {"Q5_K", StoredType::kQ5_K},
+    {"Q6_K", StoredType::kQ6_K}};
 
 class Dequantization : public testing::TestWithParam<Kind> {
  protected:

@@ -73,7 +73,7 @@ WeightSlot Slot(std::string name, std::vector<int64_t> shape, int64_t head_dim =
 // Row `row` of a packed matrix, read back through the embedding operation.
 std::vector<float> PackedRow(const Packed& packed, uint32_t row) {
   std::vector<float> out(packed.cols);
-  CpuOps().embed({}, View::Contiguous(&row, DType::kU32, {1}), packed,
+  CpuOps().embed({}, View::Contiguous(&row, DType::kU32, {1}), packed, 1.0f,
                  View::Contiguous(out.data(), DType::kF32, {1, packed.cols}));
   return out;
 }
@@ -145,7 +145,7 @@ TEST(LoadWeights, ListsEverythingThatDoesNotFitInOneLine) {
             checkpoint->path() +
                 ": missing tensors: blk.0.k.weight, blk.1.q.weight, (no name for what.weight); "
                 "unused tensors: odd.{0-1}.x; wrong shapes: blk.1.k.weight is [4, 3], not [3, 4]; "
-                "types that are not read (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are): norm.weight is "
+                "types that are not read (F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are): norm.weight is "
                 "I64");
 }
 

@@ -69,6 +69,47 @@ TEST(Limits, StepsAreCounted) {
               HasSubstr("steps"));
 }
 
+TEST(Limits, ScansOfLongTextsAreCounted) {
+  const char* const kScans[] = {
+      "{% set s = 'é' * 100000 %}{% for i in range(99999) %}{% set t = s[i] %}{% endfor %}",
+      "{% set s = 'é' * 100000 %}{% for i in range(99999) %}{% set t = s[i:i+1] %}{% endfor %}",
+      "{% set s = 'é' * 100000 %}{% for i in range(99999) %}{% set t = s|length %}{% endfor %}",
+      "{% set s = 'a' * 100000 %}{% for i in range(99999) %}{% set t = s.find('b') %}{% endfor %}",
+      "{% set s = 'a' * 100000 %}{% for i in range(99999) %}{% set t = s.partition('b') %}"
+      "{% endfor %}",
+      "{% set s = 'a' * 100000 %}{{ s.rfind('b' ~ 'a' * 50000) }}{{ s.rfind('aba' * 10000) }}"
+      "{% for i in range(99999) %}{% set t = s.rfind('ab' ~ 'a' * 1000) %}{% endfor %}",
+      "{{ ('a' * 100000).strip('bc' * 10000 ~ 'a') }}",
+      "{{ ('http://a.b ' * 20000)|urlize }}",
+      "{{ ('(a) ' * 20000)|urlize }}"};
+  RenderOptions options;
+  options.limits.steps = 200'000;
+  for (const char* source : kScans) {
+    const auto parsed = Template::Parse(source);
+    ASSERT_TRUE(parsed.ok()) << source;
+    EXPECT_THAT(Message(parsed->Render(Json::object(), options).status()),
+                HasSubstr("more than 200000 steps"))
+        << source;
+  }
+  // Where a naive search would compare half of the text at every place of it.
+  EXPECT_EQ(FailureOf("{% set s = 'a' * 2000000 %}{% set t = 'a' * 1000000 ~ 'b' %}"
+                      "{{ s.find(t) }}{{ s.count(t) }}{{ t in s }}{{ s|replace(t, '')|length }}"),
+            "");
+}
+
+TEST(Limits, ManyNamesAreNoTrouble) {
+  std::string sets, arguments;
+  for (int i = 0; i < 30'000; ++i) {
+    sets += Cat("{% set a", i, " = 1 %}");
+    arguments += Cat("a", i, "=1,");
+  }
+  EXPECT_EQ(FailureOf(sets + "{{ a29999 }}"), "");
+  EXPECT_EQ(FailureOf("{{ dict(" + arguments + ")|length }}"), "");
+  // A loop's body begins with all of its names unset: that is counted.
+  EXPECT_THAT(FailureOf("{% for i in range(99999) %}{% continue %}" + sets + "{% endfor %}"),
+              HasSubstr("steps"));
+}
+
 TEST(Limits, BigValuesAreRefused) {
   EXPECT_THAT(FailureOf("{{ 'a' * 10**9 }}"), HasSubstr("limit"));
   EXPECT_THAT(FailureOf("{{ 'a' * 10**30 }}"), HasSubstr("too often"));

@@ -60,7 +60,8 @@ TEST(HostileJson, FieldsAreNamed) {
     return json;
   };
   ExpectError(with("/model", nullptr), "model");
-  ExpectError(with("/model/type", "Unigram"), "Unigram");
+  ExpectError(with("/model/type", "Unigram"), "model.vocab");
+  ExpectError(with("/model/type", "WordLevel"), "WordLevel");
   ExpectError(with("/model/type", "WordPiece"), "WordPiece");
   ExpectError(with("/model/dropout", 0.1), "model.dropout");
   ExpectError(with("/model/vocab", 3), "model.vocab");
@@ -80,7 +81,11 @@ TEST(HostileJson, FieldsAreNamed) {
   ExpectError(with("/added_tokens/0/content", 3), "added_tokens[0].content");
   ExpectError(with("/added_tokens/0/special", 3), "added_tokens[0].special");
   ExpectError(with("/added_tokens/0/id", -3), "added_tokens[0].id");
-  ExpectError(with("/normalizer", {{"type", "Precompiled"}}), "Precompiled");
+  ExpectError(with("/normalizer", {{"type", "Precompiled"}}), "precompiled_charsmap");
+  for (const char* map : {"", "!", "AAAA", "/////////w=="}) {
+    ExpectError(with("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", map}}),
+                "precompiled_charsmap");
+  }
   ExpectError(with("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "Nope"}}}}}),
               "normalizers[0]");
   ExpectError(
@@ -101,9 +106,24 @@ TEST(HostileJson, FieldsAreNamed) {
   ExpectError(with("/version", "2.0"), "version");
 }
 
+TEST(HostileJson, UnigramFieldsAreNamed) {
+  const auto with = [](const char* pointer, nlohmann::json value) {
+    nlohmann::json json = nlohmann::json::parse(ReadText("unigram.json"));
+    json[nlohmann::json::json_pointer(pointer)] = std::move(value);
+    return json;
+  };
+  EXPECT_EQ(ErrorOf(with("/version", "1.0").dump()), "");
+  ExpectError(with("/model/vocab", nlohmann::json::object()), "model.vocab");
+  ExpectError(with("/model/vocab/5", 1), "model.vocab[5]");
+  ExpectError(with("/model/vocab/5", {"a"}), "model.vocab[5]");
+  ExpectError(with("/model/vocab/5", {"a", "b"}), "model.vocab[5]");
+  ExpectError(with("/model/unk_id", -1), "model.unk_id");
+  ExpectError(with("/model/unk_id", 1u << 20), "model.unk_id");
+  ExpectError(with("/model/byte_fallback", 1), "model.byte_fallback");
+}
+
 // Every value of the file replaced by values of other types: an error or a tokenizer that works.
-TEST(HostileJson, EveryFieldOfEveryType) {
-  nlohmann::json json = Valid();
+void ReplaceEveryField(const nlohmann::json& json) {
   std::vector<std::string> pointers;
   const nlohmann::json flat = json.flatten();
   for (const auto& [pointer, value] : flat.items()) {
@@ -115,7 +135,7 @@ TEST(HostileJson, EveryFieldOfEveryType) {
   }
   std::sort(pointers.begin(), pointers.end());
   pointers.erase(std::unique(pointers.begin(), pointers.end()), pointers.end());
-  ASSERT_GT(pointers.size(), 40u);
+  ASSERT_GT(pointers.size(), 30u);
   const std::vector<nlohmann::json> values = {nullptr,
                                               true,
                                               -1,
@@ -138,11 +158,17 @@ TEST(HostileJson, EveryFieldOfEveryType) {
   }
 }
 
+TEST(HostileJson, EveryFieldOfEveryType) {
+  ReplaceEveryField(Valid());
+  ReplaceEveryField(nlohmann::json::parse(ReadText("unigram.json")));
+}
+
 TEST(HostileJson, DamagedText) {
-  const std::string valid = ReadText("added.json");
+  const std::string files[] = {ReadText("added.json"), ReadText("unigram.json"),
+                               ReadText("unigram_bytes.json")};
   std::mt19937 random(3);
-  for (int round = 0; round < 400; ++round) {
-    std::string text = valid;
+  for (int round = 0; round < 900; ++round) {
+    std::string text = files[round % 3];
     for (int n = 1 + static_cast<int>(random() % 3); n > 0; --n) {
       const size_t at = random() % text.size();
       if (random() % 2 == 0) {
@@ -170,7 +196,8 @@ TEST(HostileJson, PathologicalPatternsEndWithAnError) {
 
 TEST(HostileGguf, DamagedFiles) {
   std::mt19937 random(5);
-  for (const char* name : {"pre_smollm.gguf", "spm.gguf"}) {
+  for (const char* name :
+       {"pre_smollm.gguf", "spm.gguf", "t5.gguf", "t5_bytes.gguf", "rwkv.gguf"}) {
     const std::string valid = ReadText(name);
     for (int round = 0; round < 400; ++round) {
       std::string bytes = valid;
@@ -250,7 +277,18 @@ TEST(HostileGguf, KeysAreNamed) {
   EXPECT_EQ(gpt2().Texts("tokens", {"a", "b", "ab"}).Texts("merges", {"a b"}).Error(), "");
   error(Gguf(), "no vocabulary");
   error(Gguf().Text("model", "gpt2"), "no vocabulary");
-  error(Gguf().Text("model", "rwkv").Texts("tokens", {"a"}), "rwkv");
+  error(Gguf().Text("model", "bert").Texts("tokens", {"a"}), "bert");
+  EXPECT_EQ(Gguf().Text("model", "rwkv").Texts("tokens", {"a", "\\xe4"}).Error(), "");
+  error(Gguf().Text("model", "rwkv").Texts("tokens", {"a", "\\xz4"}), "tokenizer.ggml.tokens[1]");
+  error(Gguf().Text("model", "rwkv").Texts("tokens", {"a", "\\x61"}), "tokenizer.ggml.tokens[1]");
+  const auto t5 = [] {
+    return Gguf().Text("model", "t5").Texts("tokens", {"a", "b", "c"}).Floats("scores", {0, 0, 0});
+  };
+  EXPECT_EQ(t5().Error(), "");
+  error(Gguf().Text("model", "t5").Texts("tokens", {"a"}), "tokenizer.ggml.scores");
+  error(t5().Number("precompiled_charsmap", 1), "tokenizer.ggml.precompiled_charsmap");
+  error(t5().Texts("precompiled_charsmap", {"a"}), "tokenizer.ggml.precompiled_charsmap");
+  error(t5().Number("unknown_token_id", 3), "tokenizer.ggml.unknown_token_id");
   error(Gguf().Number("model", 3).Texts("tokens", {"a"}), "tokenizer.ggml.model");
   error(gpt2().Number("tokens", 3), "tokenizer.ggml.tokens");
   error(gpt2().Texts("tokens", {}), "tokenizer.ggml.tokens");

@@ -77,7 +77,8 @@ TEST(Tokenizer, ALiteralThatCompletesASpecialTokenIsText) {
 }
 
 TEST(Tokenizer, MergesRunAcrossBordersOfLiteralRanges) {
-  for (const char* name : {"pre_smollm.gguf", "spm.gguf", "llama3.json", "llama2.json"}) {
+  for (const char* name :
+       {"pre_smollm.gguf", "spm.gguf", "llama3.json", "llama2.json", "t5.gguf", "rwkv.gguf"}) {
     const auto tokenizer = Load(name);
     const std::string text = "The quick brown fox jumps over the lazy dog";
     const auto plain = Encode(*tokenizer, text);
@@ -133,7 +134,8 @@ TEST(Tokenizer, EndsOfGenerationAreControlTokens) {
 }
 
 TEST(Tokenizer, RawIsEveryByteOnce) {
-  for (const char* name : {"gpt2.json", "pre_smollm.gguf", "spm.gguf", "llama2.json"}) {
+  for (const char* name : {"gpt2.json", "pre_smollm.gguf", "spm.gguf", "llama2.json",
+                           "t5_bytes.gguf", "unigram_bytes.json", "rwkv.gguf"}) {
     const auto tokenizer = Load(name);
     int single = 0;
     std::vector<int> seen(256);
@@ -183,8 +185,41 @@ TEST(Tokenizer, IllFormedTextIsReplaced) {
   }
 }
 
+TEST(Tokenizer, SpecialTokensOfUnigramVocabulariesComeFromParsingAlone) {
+  for (const char* name : {"unigram.json", "unigram_bytes.json", "t5.gguf", "t5_bytes.gguf"}) {
+    const auto tokenizer = Load(name);
+    const auto plain = Encode(*tokenizer, "a</s>b<unk>", {.add_special_tokens = false});
+    EXPECT_EQ(Specials(*tokenizer, plain), 2u) << name;
+    for (const char* text : {"a</s>b", "a<pad>", "</s>", "\xEF\xBC\x9C/s>"}) {
+      const auto ids =
+          Encode(*tokenizer, text, {.add_special_tokens = false, .parse_special_tokens = false});
+      for (const uint32_t id : ids) EXPECT_NE(tokenizer->Raw(id), "</s>") << name << text;
+      for (const uint32_t id : ids) EXPECT_NE(tokenizer->Raw(id), "<pad>") << name << text;
+    }
+  }
+}
+
+TEST(Tokenizer, T5EndsWithEosByDefault) {
+  const auto tokenizer = Load("t5.gguf");
+  EXPECT_EQ(Encode(*tokenizer, "hello").back(), 2u);
+  EXPECT_EQ(tokenizer->eos_text(), "</s>");
+  EXPECT_EQ(Encode(*tokenizer, ""), std::vector<uint32_t>{2});
+  EXPECT_TRUE(tokenizer->StripsFirstSpace());
+}
+
+TEST(Tokenizer, RwkvTokensAreBytes) {
+  const auto tokenizer = Load("rwkv.gguf");
+  const std::string text = "<s>the 漢字 \t\\ '\"<tool>\r\n";
+  const auto ids = Encode(*tokenizer, text);
+  EXPECT_EQ(Bytes(*tokenizer, ids), text);
+  EXPECT_EQ(ids[0], 0u);
+  EXPECT_EQ(tokenizer->eos_ids(), std::vector<uint32_t>{0});
+  EXPECT_FALSE(tokenizer->StripsFirstSpace());
+}
+
 TEST(Tokenizer, MegabytesOfOneLetter) {
-  for (const char* name : {"pre_smollm.gguf", "spm.gguf", "llama3.json"}) {
+  for (const char* name :
+       {"pre_smollm.gguf", "spm.gguf", "llama3.json", "unigram_bytes.json", "rwkv.gguf"}) {
     const auto tokenizer = Load(name);
     const std::string text(1 << 20, 'a');
     std::string bytes = Bytes(*tokenizer, Encode(*tokenizer, text, {.add_special_tokens = false}));

@@ -1,0 +1,159 @@
+// Sizes are bounded so that no product of two overflows.
+#include "worker/models/dense.h"
+
+#include <algorithm>
+
+namespace shardline {
+namespace {
+
+constexpr int64_t kMostHidden = 1 << 20, kMostHeads = 1 << 12, kMostHeadDim = 1 << 10;
+constexpr int64_t kMostLayers = 1 << 10, kMostVocabulary = 1 << 24, kMostContext = 1 << 30;
+constexpr int64_t kUnstatedContext = 32768;  // of a GGUF file that does not tell
+
+int64_t Size(HfConfig& config, std::string_view key, int64_t most, int64_t fallback) {
+  return fallback > 0 ? config.Int(key, 1, most, fallback) : config.Int(key, 1, most);
+}
+
+// Absent means the class's default, null as many as heads.
+int64_t KvHeads(HfConfig& config, int64_t heads, int64_t fallback) {
+  constexpr std::string_view kKey = "num_key_value_heads";
+  if (fallback == 0 || config.IsNull(kKey)) fallback = heads;
+  return config.Int(kKey, 1, kMostHeads, fallback);
+}
+
+ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& norm,
+                   int64_t layers) {
+  ModelSpec spec{.final_norm = norm};
+  spec.blocks.assign(layers, Block{.norm = norm, .mixer = attention, .ffn = mlp});
+  return spec;
+}
+
+}  // namespace
+
+Attention& AttentionOf(Block& block) { return std::get<Attention>(block.mixer); }
+Mlp& MlpOf(Block& block) { return std::get<Mlp>(block.ffn); }
+
+void Spread(ModelSpec& spec) {
+  std::fill(spec.blocks.begin() + 1, spec.blocks.end(), spec.blocks.front());
+}
+
+ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults) {
+  const int64_t hidden = Size(config, "hidden_size", kMostHidden, defaults.hidden);
+  const int64_t heads = Size(config, "num_attention_heads", kMostHeads, defaults.heads);
+  const int64_t head_dim = defaults.head_dim > 0 ? defaults.head_dim : hidden / heads;
+  const Attention attention{.heads = heads,
+                            .kv_heads = KvHeads(config, heads, defaults.kv_heads),
+                            .head_dim = config.Int("head_dim", 2, kMostHeadDim, head_dim)};
+  const Mlp mlp{.inner = Size(config, "intermediate_size", kMostHidden, defaults.inner)};
+  const RmsNorm norm{.norm{static_cast<float>(config.Float("rms_norm_eps", 1e-6))}};
+  ModelSpec spec = MakeSpec(attention, mlp, norm,
+                            Size(config, "num_hidden_layers", kMostLayers, defaults.layers));
+  spec.vocabulary = Size(config, "vocab_size", kMostVocabulary, defaults.vocabulary);
+  spec.hidden = hidden;
+  spec.context = Size(config, "max_position_embeddings", kMostContext, defaults.context);
+  spec.tied_head = config.Bool("tie_word_embeddings", defaults.tied_head);
+  return spec;
+}
+
+// What GGUF's metadata leaves out (biases, a tied head) shows in which tensors there are.
+ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  if (config.Int("*.expert_count", 0, 1 << 16, 0) > 0) {
+    config.Refuse("*.expert_count", "is not 0: mixtures of experts are not served");
+  }
+  const int64_t hidden = config.Int("*.embedding_length", 1, kMostHidden);
+  const int64_t heads = config.Int("*.attention.head_count", 1, kMostHeads);
+  const Attention attention{
+      .heads = heads,
+      .kv_heads = config.Int("*.attention.head_count_kv", 1, kMostHeads, heads),
+      .head_dim = config.Int("*.attention.key_length", 2, kMostHeadDim, hidden / heads),
+      .qkv_bias = checkpoint.Find("blk.0.attn_q.bias") != nullptr,
+      .out_bias = checkpoint.Find("blk.0.attn_output.bias") != nullptr,
+  };
+  if (config.Int("*.attention.value_length", 1, kMostHeadDim, attention.head_dim) !=
+      attention.head_dim) {
+    config.Refuse("*.attention.value_length", "is not the key length");
+  }
+  const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),
+                .bias = checkpoint.Find("blk.0.ffn_gate.bias") != nullptr};
+  const RmsNorm norm{.norm{static_cast<float>(config.Float("*.attention.layer_norm_rms_epsilon"))}};
+  ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("*.block_count", 1, kMostLayers));
+  const StoredTensor* embedding = checkpoint.Find("token_embd.weight");
+  spec.vocabulary = config.Int("*.vocab_size", 1, kMostVocabulary,
+                               embedding != nullptr ? embedding->rows() : kMostVocabulary);
+  spec.hidden = hidden;
+  spec.context = config.Int("*.context_length", 1, kMostContext, kUnstatedContext);
+  spec.tied_head = checkpoint.Find("output.weight") == nullptr;
+  return spec;
+}
+
+void RefuseQuantised(HfConfig& config) {
+  if (!config.Has("quantization_config")) return;
+  config.Refuse("quantization_config",
+                "is not served: give the unquantised checkpoint or a GGUF file");
+}
+
+void RequireActivation(HfConfig& config, std::string_view key,
+                       const std::vector<std::string>& served) {
+  const std::string activation = config.String(key, served[0]);
+  if (std::find(served.begin(), served.end(), activation) == served.end()) {
+    config.Refuse(key, Cat("'", activation, "' is not ", served[0]));
+  }
+}
+
+std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
+                                bool (*fallback)(int64_t layer, int64_t argument),
+                                int64_t argument) {
+  std::vector<bool> sliding;
+  if (!config.Has("layer_types")) {
+    for (int64_t i = 0; i < layers; ++i) sliding.push_back(fallback(i, argument));
+    return sliding;
+  }
+  for (const std::string& type : config.Strings("layer_types")) {
+    sliding.push_back(type == "sliding_attention");
+    if (type != "sliding_attention" && type != "full_attention") {
+      config.Refuse("layer_types", Cat("has '", type, "', which is not served"));
+    }
+  }
+  if (static_cast<int64_t>(sliding.size()) != layers) {
+    config.Refuse("layer_types", Cat("is not a list of ", layers, " names"));
+    sliding.resize(layers);
+  }
+  return sliding;
+}
+
+NameTable HfNames(std::string_view prefix) {
+  const std::string layer = Cat(prefix, "layers.*.");
+  return {.rules = {{"embed", Cat(prefix, "embed_tokens")},
+                    {"head", "lm_head"},
+                    {"final_norm", Cat(prefix, "norm")},
+                    {"*.norm1", layer + "input_layernorm"},
+                    {"*.attn.q", layer + "self_attn.q_proj"},
+                    {"*.attn.k", layer + "self_attn.k_proj"},
+                    {"*.attn.v", layer + "self_attn.v_proj"},
+                    {"*.attn.o", layer + "self_attn.o_proj"},
+                    {"*.norm2", layer + "post_attention_layernorm"},
+                    {"*.mlp.gate", layer + "mlp.gate_proj"},
+                    {"*.mlp.up", layer + "mlp.up_proj"},
+                    {"*.mlp.down", layer + "mlp.down_proj"}},
+          .ignored = {layer + "self_attn.rotary_emb.inv_freq", Cat(prefix, "rotary_emb.inv_freq"),
+                      "lm_head.weight"}};  // a tied head may be stored too
+}
+
+NameTable GgufNames(RowOrder order) {
+  return {
+      .rules = {{"embed", "token_embd"},
+                {"head", "output"},
+                {"final_norm", "output_norm"},
+                {"*.norm1", "blk.*.attn_norm"},
+                {"*.attn.q", "blk.*.attn_q", order},
+                {"*.attn.k", "blk.*.attn_k", order},
+                {"*.attn.v", "blk.*.attn_v"},
+                {"*.attn.o", "blk.*.attn_output"},
+                {"*.norm2", "blk.*.ffn_norm"},
+                {"*.mlp.gate", "blk.*.ffn_gate"},
+                {"*.mlp.up", "blk.*.ffn_up"},
+                {"*.mlp.down", "blk.*.ffn_down"}},
+      .ignored = {"rope_freqs.weight", "blk.*.attn_rot_embd"}};  // the first is read with the rope
+}
+
+}  // namespace shardline

@@ -1,0 +1,50 @@
+// What dense decoders share: sizes, activations and names as most configurations write them. A
+// family calls these and changes what is its own.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "worker/models/spec.h"
+#include "worker/weights/checkpoint.h"
+#include "worker/weights/name_map.h"
+
+namespace shardline {
+
+// What the reference's configuration class says of a key that is left out. 0: the key is required.
+struct HfDefaults {
+  int64_t vocabulary = 0, hidden = 0, inner = 0, layers = 0, heads = 0;
+  int64_t kv_heads = 0;  // 0: as many as heads
+  int64_t head_dim = 0;  // 0: hidden / heads
+  int64_t context = 0;
+  bool tied_head = false;
+};
+
+// Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
+// missing or cannot be served is noted in the configuration.
+ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults);
+ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint);
+
+// The attention and the MLP of the first block: what to change before Spread.
+Attention& AttentionOf(Block& block);
+Mlp& MlpOf(Block& block);
+// Makes all blocks like the first.
+void Spread(ModelSpec& spec);
+
+// Notes what makes another model of the file: weights quantised by another scheme, an activation
+// other than `activation` under `key`.
+void RefuseQuantised(HfConfig& config);
+void RequireActivation(HfConfig& config, std::string_view key,
+                       const std::vector<std::string>& served);
+
+// `layer_types` where it is given, otherwise what `fallback` says of a layer: whether it slides.
+std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
+                                bool (*fallback)(int64_t, int64_t), int64_t argument);
+
+// "<prefix>layers.*.self_attn.q_proj" and so on.
+NameTable HfNames(std::string_view prefix);
+// "blk.*.attn_q" and so on; `order` of the rows of queries and keys.
+NameTable GgufNames(RowOrder order);
+
+}  // namespace shardline

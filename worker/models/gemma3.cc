@@ -1,0 +1,193 @@
+// Gemma 3, text: norms on both sides of every part, norms of heads, and five sliding layers with a
+// rope of their own to each full one. From text-only checkpoints, and from the language model
+// inside the ones that see. Defaults are those of transformers' Gemma3TextConfig. Source:
+// https://arxiv.org/abs/2503.19786
+#include <array>
+#include <cmath>
+
+#include "worker/models/dense.h"
+#include "worker/models/registry.h"
+#include "worker/models/rope_config.h"
+
+namespace shardline {
+namespace {
+
+constexpr HfDefaults kDefaults{.vocabulary = 262208,
+                               .hidden = 2304,
+                               .inner = 9216,
+                               .layers = 26,
+                               .heads = 8,
+                               .kv_heads = 4,
+                               .head_dim = 256,
+                               .context = 131072,
+                               .tied_head = true};
+constexpr int64_t kDefaultWindow = 4096, kMostWindow = int64_t{1} << 30;
+constexpr int64_t kDefaultPattern = 6, kMostPattern = 1 << 16;
+constexpr double kFullTheta = 1e6, kSlidingTheta = 1e4;
+
+// Every `pattern`th layer is full; with 0, none.
+bool Slides(int64_t layer, int64_t pattern) { return pattern == 0 || (layer + 1) % pattern != 0; }
+
+// What all Gemma 3 have in common, on a spec that has the sizes.
+void MakeGemma(ModelSpec& spec, VectorForm norm_weights) {
+  spec.final_norm.norm.rounding = NormRounding::kOnce;
+  spec.final_norm.weight = norm_weights;
+  spec.embedding_scale = std::sqrt(static_cast<double>(spec.hidden));
+  Block& block = spec.blocks[0];
+  block.residual = Residual::kSandwich;
+  block.norm = spec.final_norm;
+  AttentionOf(block).head_norm = spec.final_norm;
+  MlpOf(block).activation = Activation::kGeluTanh;
+}
+
+// Blocks like the first, whose rope is the full layers', with windows where `sliding` says.
+void SpreadLayers(ModelSpec& spec, const std::vector<bool>& sliding, int64_t window,
+                  const Rope& sliding_rope) {
+  Spread(spec);
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    if (!sliding[i]) continue;
+    AttentionOf(spec.blocks[i]).window = window;
+    AttentionOf(spec.blocks[i]).rope = sliding_rope;
+  }
+}
+
+void RefuseForeignKeys(HfConfig& config) {
+  RefuseQuantised(config);
+  RequireActivation(config, "hidden_activation", {"gelu_pytorch_tanh"});
+  if (config.Bool("use_bidirectional_attention", false)) {
+    config.Refuse("use_bidirectional_attention", "is not served");
+  }
+  for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
+    if (config.Has(key)) config.Refuse(key, "is not served");
+  }
+  for (const std::string& key : config.Keys("rope_parameters")) {
+    if (key != "full_attention" && key != "sliding_attention") {
+      config.Refuse(Cat("rope_parameters.", key), "is not understood");
+    }
+  }
+}
+
+Rope FullRope(HfConfig& config, int64_t head_dim, int64_t context) {
+  const double theta = config.Float("rope_theta", kFullTheta);
+  HfRopeKeys keys{.object = "rope_parameters.full_attention", .theta = kFullTheta};
+  if (!config.Keys("rope_scaling").empty()) {  // it goes on top of the other
+    keys = {.object = "rope_scaling",
+            .theta_key = "rope_parameters.full_attention.rope_theta",
+            .theta = theta};
+  }
+  return RopeFromHf(config, head_dim, context, keys);
+}
+
+ModelSpec Gemma3FromHf(HfConfig& config) {
+  const bool tied = config.Bool("tie_word_embeddings", true);
+  config.Enter("text_config");
+  RefuseForeignKeys(config);
+  ModelSpec spec = DenseFromHf(config, kDefaults);
+  spec.tied_head = config.Bool("tie_word_embeddings", tied);
+  MakeGemma(spec, VectorForm::kPlusOne);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
+  const double scalar = config.Float("query_pre_attn_scalar", 256);
+  if (scalar <= 0) config.Refuse("query_pre_attn_scalar", "is not positive");
+  attention.scale = 1.0 / std::sqrt(scalar);
+  attention.rope = FullRope(config, attention.head_dim, spec.context);
+  const Rope sliding_rope = RopeFromHf(config, attention.head_dim, spec.context,
+                                       {.object = "rope_parameters.sliding_attention",
+                                        .theta_key = "rope_local_base_freq",
+                                        .theta = kSlidingTheta});
+  if (config.IsNull("sliding_window")) config.Refuse("sliding_window", "is null");
+  const int64_t pattern = config.Int("sliding_window_pattern", 1, kMostPattern, kDefaultPattern);
+  SpreadLayers(spec,
+               SlidingLayers(config, static_cast<int64_t>(spec.blocks.size()), Slides, pattern),
+               config.Int("sliding_window", 1, kMostWindow, kDefaultWindow), sliding_rope);
+  return spec;
+}
+
+// The file says less than the configuration; the rest is what llama.cpp takes for granted: the
+// pattern where there is a window, and by the number of layers how scores are scaled.
+constexpr size_t k27BLayers = 62;
+
+std::vector<bool> SlidingLayers(GgufConfig& config, size_t layers) {
+  constexpr std::string_view kKey = "*.attention.sliding_window_pattern";
+  std::vector<bool> sliding(layers);
+  const std::vector<double> listed = config.Floats(kKey);
+  if (!listed.empty()) {
+    if (listed.size() != layers) config.Refuse(kKey, Cat("is not a list of ", layers, " values"));
+    for (size_t i = 0; i < std::min(layers, listed.size()); ++i) sliding[i] = listed[i] != 0;
+    return sliding;
+  }
+  const int64_t pattern = config.Int(kKey, 0, kMostPattern, kDefaultPattern);
+  for (size_t i = 0; i < layers; ++i) sliding[i] = Slides(static_cast<int64_t>(i), pattern);
+  return sliding;
+}
+
+ModelSpec Gemma3FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  ModelSpec spec = DenseFromGguf(config, checkpoint);
+  MakeGemma(spec, VectorForm::kExact);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  const size_t layers = spec.blocks.size();
+  attention.scale =
+      1.0 / std::sqrt(layers == k27BLayers ? static_cast<double>(spec.hidden / attention.heads)
+                                           : static_cast<double>(attention.head_dim));
+  attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
+  if (!config.Has("*.rope.freq_base")) attention.rope.theta = kFullTheta;
+  const Rope sliding_rope{.theta = config.Float("*.rope.freq_base_swa", kSlidingTheta),
+                          .rot_dim = attention.head_dim};
+  const int64_t window = config.Int("*.attention.sliding_window", 0, kMostWindow, 0);
+  const std::vector<bool> sliding =
+      window > 0 ? SlidingLayers(config, layers) : std::vector<bool>(layers);
+  SpreadLayers(spec, sliding, window, sliding_rope);
+  return spec;
+}
+
+// The language model of a checkpoint that sees has one of two prefixes, by the age of the file.
+NameTable Gemma3HfNames(const Checkpoint& checkpoint) {
+  std::string prefix = "model.";
+  for (const char* other : {"language_model.model.", "model.language_model."}) {
+    if (checkpoint.Find(Cat(other, "embed_tokens.weight")) != nullptr) prefix = other;
+  }
+  NameTable names = HfNames(prefix);
+  const std::string layer = prefix + "layers.*.";
+  for (NameRule& rule : names.rules) {
+    if (rule.slot == "head" && prefix == "language_model.model.") {
+      rule.tensor = "language_model.lm_head";
+    }
+    if (rule.slot == "*.norm2") rule.tensor = layer + "pre_feedforward_layernorm";
+  }
+  names.rules.push_back({"*.norm1_out", layer + "post_attention_layernorm"});
+  names.rules.push_back({"*.norm2_out", layer + "post_feedforward_layernorm"});
+  names.rules.push_back({"*.attn.q_norm", layer + "self_attn.q_norm"});
+  names.rules.push_back({"*.attn.k_norm", layer + "self_attn.k_norm"});
+  for (const char* seeing : {"vision_tower.**", "multi_modal_projector.**", "model.vision_tower.**",
+                             "model.multi_modal_projector.**", "language_model.lm_head.weight"}) {
+    names.ignored.emplace_back(seeing);
+  }
+  return names;
+}
+
+NameTable Gemma3GgufNames(const Checkpoint&) {
+  NameTable names = GgufNames(RowOrder::kAsStored);
+  names.rules.push_back({"*.norm1_out", "blk.*.post_attention_norm"});
+  names.rules.push_back({"*.norm2_out", "blk.*.post_ffw_norm"});
+  names.rules.push_back({"*.attn.q_norm", "blk.*.attn_q_norm"});
+  names.rules.push_back({"*.attn.k_norm", "blk.*.attn_k_norm"});
+  return names;
+}
+
+constexpr std::array<std::string_view, 2> kArchitectures = {"Gemma3ForCausalLM",
+                                                            "Gemma3ForConditionalGeneration"};
+
+}  // namespace
+
+const Family& Gemma3Family() {
+  static const Family kFamily{.name = "gemma3",
+                              .hf_architectures = kArchitectures,
+                              .gguf_architecture = "gemma3",
+                              .from_hf = Gemma3FromHf,
+                              .from_gguf = Gemma3FromGguf,
+                              .hf_names = Gemma3HfNames,
+                              .gguf_names = Gemma3GgufNames};
+  return kFamily;
+}
+
+}  // namespace shardline

@@ -1,0 +1,77 @@
+// Qwen2 and Qwen2.5: Llama with biases of queries, keys and values, and windows in the upper layers
+// of the few checkpoints that ask for them. Defaults are those of transformers' Qwen2Config.
+// Source: https://arxiv.org/abs/2407.10671
+#include <array>
+
+#include "worker/models/dense.h"
+#include "worker/models/registry.h"
+#include "worker/models/rope_config.h"
+
+namespace shardline {
+namespace {
+
+constexpr HfDefaults kDefaults{.vocabulary = 151936,
+                               .hidden = 4096,
+                               .inner = 22016,
+                               .layers = 32,
+                               .heads = 32,
+                               .kv_heads = 32,
+                               .context = 32768};
+constexpr int64_t kDefaultWindow = 4096, kMostWindow = int64_t{1} << 30;
+constexpr int64_t kDefaultFullLayers = 28, kMostLayers = int64_t{1} << 30;
+
+void AddWindows(HfConfig& config, ModelSpec& spec) {
+  const bool asked = config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window");
+  const int64_t full =
+      asked ? config.Int("max_window_layers", 0, kMostLayers, kDefaultFullLayers) : kMostLayers;
+  const std::vector<bool> sliding = SlidingLayers(
+      config, static_cast<int64_t>(spec.blocks.size()),
+      [](int64_t layer, int64_t full_layers) { return layer >= full_layers; }, full);
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    if (!sliding[i]) continue;
+    AttentionOf(spec.blocks[i]).window =
+        config.Int("sliding_window", 1, kMostWindow, kDefaultWindow);
+    if (!asked) {
+      config.Refuse("layer_types", "has sliding_attention without a window");
+      return;
+    }
+  }
+}
+
+ModelSpec Qwen2FromHf(HfConfig& config) {
+  RefuseQuantised(config);
+  RequireActivation(config, "hidden_act", {"silu", "swish"});
+  ModelSpec spec = DenseFromHf(config, kDefaults);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.qkv_bias = true;
+  attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
+  Spread(spec);
+  AddWindows(config, spec);
+  return spec;
+}
+
+ModelSpec Qwen2FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  ModelSpec spec = DenseFromGguf(config, checkpoint);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
+  Spread(spec);
+  return spec;
+}
+
+constexpr std::array<std::string_view, 1> kArchitectures = {"Qwen2ForCausalLM"};
+
+}  // namespace
+
+const Family& Qwen2Family() {
+  static const Family kFamily{
+      .name = "qwen2",
+      .hf_architectures = kArchitectures,
+      .gguf_architecture = "qwen2",
+      .from_hf = Qwen2FromHf,
+      .from_gguf = Qwen2FromGguf,
+      .hf_names = [](const Checkpoint&) { return HfNames("model."); },
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); }};
+  return kFamily;
+}
+
+}  // namespace shardline
