@@ -123,6 +123,7 @@ absl::Status Supervisor::Serve(Process& process, WorkerLink& link, std::shared_p
       return Unavailable("it ended");  // the channel says so sooner, once it is attached
     } else if (const absl::Status status = CheckProgress(served, last_message); !status.ok()) {
       events_.liveness(false);
+      process.Signal(SIGKILL);  // what stands still does not end by itself
       return status;
     }
   }

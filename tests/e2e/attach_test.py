@@ -1,7 +1,9 @@
 """Readers that leave and come back: Attach shows every event again, to the byte, and only one call reads at a time."""
 
+import os
 import random
 import re
+import signal
 import time
 
 import grpc
@@ -94,6 +96,36 @@ class Attach(ServerTest):
         first.join()
         until(lambda: self.live() == 0)
         self.gone("taken")
+
+    def test_many_want_to_read_at_once(self):
+        made = request([1, 2], request_id="wanted", max_new=2000, detach_seconds=60, stopping=ENDLESS)
+        readings = [Reading(self.server.stream(made)).wait_for(1)]
+        readings += [Reading(self.server.attach("wanted")) for _ in range(16)]
+        whole = [reading for reading in readings if reading.join().error is None]
+        self.assertGreater(len(whole), 0)
+        for reading in readings:
+            self.assertIn(reading.code, (grpc.StatusCode.OK, grpc.StatusCode.ABORTED))
+            self.assertEqual(raw(reading.events), raw(whole[0].events[:len(reading.events)]))
+        self.assertEqual(len(gather(whole[0].events).ids), 2000)
+
+    def test_many_outputs_run_on_alone(self):
+        made = request([1, 2], request_id="many", n=8, max_new=200, detach_seconds=60, stopping=ENDLESS)
+        first = Reading(self.server.stream(made), stop_after=2).join()
+        first.call.cancel()
+        self.server.settle()  # it ends without a reader
+        answer = gather(Reading(self.server.attach("many")).join().events, n=8)
+        self.assertEqual([len(output.ids) for output in answer.outputs], [200] * 8)
+
+    def test_the_worker_dies_while_nobody_reads(self):
+        reading = self.start(request_id="unlucky", n=3, detach_seconds=60)
+        reading.call.cancel()
+        reading.join()
+        os.kill(self.server.worker_pid(), signal.SIGKILL)
+        until(lambda: self.live() == 0)
+        late = Reading(self.server.attach("unlucky")).join()
+        self.assertEqual(gather(late.events, n=3).error.code, pb.ERROR_CODE_WORKER_LOST)
+        self.assertEqual(raw(late.events[:len(reading.events)]), raw(reading.events))
+        until(self.server.serving, 30, "the next worker")
 
     def test_the_end_of_a_call_that_was_replaced_means_nothing(self):
         first = self.start(request_id="replaced", detach_seconds=0)

@@ -2,12 +2,13 @@
 
 import pathlib
 import signal
+import subprocess
 import tempfile
 
 import grpc
 
 import models
-from harness import Reading, Server, ServerTest, control_pb, gather, health_pb, pb, request, run, until
+from harness import GATEWAY, Reading, Server, ServerTest, control_pb, gather, health_pb, pb, request, run, until
 
 ENDLESS = pb.StoppingParams(ignore_eos=True)
 NOT_SERVING = health_pb.HealthCheckResponse.NOT_SERVING
@@ -151,6 +152,23 @@ class Drain(ServerTest):
                 control_pb.DrainRequest(deadline_seconds=seconds), timeout=30))
         self.assertTrue(self.server.serving())
         self.assertIsNone(self.server.generate([1], max_new=1).error)
+        self.assert_done(self.drain(), 0)
+
+    def test_while_the_model_loads(self):
+        program = pathlib.Path(self.folder.name) / "worker"
+        program.write_text("#!/bin/sh\nexec sleep 100\n")
+        program.chmod(0o755)
+        gateway = subprocess.Popen([GATEWAY, f"--model={self.folder.name}/tiny", "--listen=127.0.0.1:0",
+                                    "--metrics-listen=127.0.0.1:0", f"--worker-program={program}"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            children = pathlib.Path(f"/proc/{gateway.pid}/task/")
+            until(lambda: any(file.read_text() for file in children.glob("*/children")), what="a worker")
+            gateway.send_signal(signal.SIGTERM)
+            self.assertEqual((gateway.wait(30), gateway.stdout.read()), (0, ""))
+        finally:
+            gateway.kill()
+            gateway.stdout.close()
         self.assert_done(self.drain(), 0)
 
     def test_queued_requests_finish_too(self):

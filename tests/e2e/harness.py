@@ -32,7 +32,7 @@ CALL_SECONDS = 60
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))  # a client that buffers little
 
 
-def until(condition, seconds=20, what="the condition"):
+def until(condition, seconds=20, what="the condition", pause=0.005):
     """Waits for condition() to be true; what it returned."""
     deadline = time.monotonic() + seconds
     while True:
@@ -41,7 +41,7 @@ def until(condition, seconds=20, what="the condition"):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come about in {seconds} s")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def request(ids=None, *, max_new=None, top=None, **fields):

@@ -3,7 +3,7 @@
 import grpc
 
 import models
-from harness import Reading, ServerTest, details, gather, pb, request, rpc_pb, run, until
+from harness import Reading, ServerTest, control_pb, details, gather, pb, request, rpc_pb, run, until
 
 ENDLESS = pb.StoppingParams(ignore_eos=True)
 
@@ -31,6 +31,9 @@ class QueueTest(ServerTest):
         reading = Reading(self.server.stream(request(*arguments, **fields))).wait_for(1)
         assert self.server.load().queued_requests == waiting + 1
         return reading
+
+    def limits(self):
+        return self.server.control.GetServerInfo(control_pb.GetServerInfoRequest(), timeout=30).limits
 
     def full(self, *arguments, **fields):
         error = self.refused(grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -96,6 +99,7 @@ class Requests(QueueTest):
     FLAGS = ("--max-sequences=1", "--max-queued-requests=2")
 
     def test_as_many_as_the_flag_says(self):
+        self.assertEqual((self.limits().max_queued_requests, self.limits().max_sequences), (2, 1))
         waiting = [self.put([i], max_new=1) for i in (1, 2)]
         rejected = 'shardline_requests_total{outcome="rejected"}'
         before = self.server.metrics().get(rejected, 0)
@@ -115,6 +119,7 @@ class Tokens(QueueTest):
     FLAGS = ("--max-sequences=1", "--max-queued-tokens=100")
 
     def test_as_many_as_the_flag_says(self):
+        self.assertEqual(self.limits().max_queued_tokens, 100)
         waiting = [self.put([1] * 40, max_new=1), self.put([2] * 60, max_new=1)]
         self.assertEqual(self.server.load().queued_tokens, 100)
         self.assertIn("--max-queued-tokens", self.full([3], max_new=1))

@@ -68,11 +68,13 @@ class Storm(ServerTest):
         channel.close()
 
     def stands_still(self, generator, name):
-        made, channel = request([1], n=8, top=16, stopping=ENDLESS), self.server.connect(*SMALL_WINDOW)
+        # What it asks for fills the buffers on the way at once.
+        made, channel = request([1] * 1800, stopping=ENDLESS, logprobs=pb.LogprobParams(top=64, prompt=True)), \
+            self.server.connect(*SMALL_WINDOW)
         call = stub_of(channel).Generate(made, timeout=60)
         next(call)
         # Not read until the server has given it up.
-        until(lambda: self.server.metrics()['shardline_requests_total{outcome="error"}'] >= self.given_up, 50)
+        until(lambda: self.server.metrics()['shardline_requests_total{outcome="error"}'] >= self.given_up, 50, pause=0.2)
         channel.close()
 
     def comes_back(self, generator, name):
@@ -137,9 +139,9 @@ class Storm(ServerTest):
 
     def test_nothing_stays(self):
         gateway, worker = self.server.process.pid, self.server.worker_pid()
-        self.server.settle()
-        descriptors_before = descriptors(gateway)
         self.fill_finished_streams()
+        self.server.settle()
+        descriptors_before = min(descriptors(gateway) for _ in range(100))  # the scrape's connection goes a little later
         before, grown = None, []
         for _ in range(8):  # the first ones warm up; what leaks grows with every one
             self.storm()
@@ -192,6 +194,13 @@ class SlowReader(ServerTest):
             if len(events) % 50 == 0 and len(events) <= 500:
                 time.sleep(0.1)
         self.assertEqual(len(gather(events).ids), 6000)
+        # The prompt's log-probabilities are megabytes too.
+        made = request([i % 128 for i in range(5000)], max_new=0, logprobs=pb.LogprobParams(prompt=True, top=64))
+        events = []
+        for event in stub_of(channel).Generate(made, timeout=60):
+            events.append(event)
+            time.sleep(0.05)
+        self.assertEqual([token.id for token in gather(events).prompt], list(made.token_ids.ids))
         channel.close()
 
 
