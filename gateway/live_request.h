@@ -62,7 +62,7 @@ struct LiveRequest {
   const std::string id, model;
   const TextRules rules;
   const bool echo;
-  const uint64_t deadline_ns;
+  uint64_t deadline_ns;  // of the call that asked, until another reads: then it need not begin
   const uint64_t detach_ns;
   const std::optional<Traceparent> parent;
 

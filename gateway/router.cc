@@ -23,7 +23,6 @@ Router::Router(Options options, const Tokenizer* tokenizer, Metrics* metrics)
 absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   const RequestKey key = ++last_key_;
   admission.submit.header.key = key;
-  admission.submit.header.deadline_ns = admission.deadline_ns;
   auto request =
       std::make_shared<LiveRequest>(key, std::move(admission), tokenizer_, options_.stream);
   const Submit& submit = request->journal.submit();
@@ -88,7 +87,8 @@ void Router::CountBlocks(LiveRequest& request) {
 }
 
 // The worker has room when nothing that it could run waits there, a sequence slot is free, and its
-// cache holds the prompt and a token beside what its running requests fill.
+// cache holds the prompt and a token beside what its running requests fill. Of several outputs one
+// must fit: the others wait there.
 bool Router::HasRoom(const LiveRequest& request) const {
   if (port_ == nullptr) return false;
   if (running_ == 0) return true;  // what does not fit an empty worker never will: let it say so
@@ -97,7 +97,7 @@ bool Router::HasRoom(const LiveRequest& request) const {
     return false;
   }
   const uint64_t used = std::max(committed_blocks_, report_.kv_blocks_used);
-  return used + BlocksOf(request) <= ready_.header.kv_blocks_total;
+  return used + Blocks(request.prompt_tokens() + 1) <= ready_.header.kv_blocks_total;
 }
 
 void Router::Start(const Live& request) {
@@ -146,8 +146,11 @@ absl::StatusOr<Router::Attached> Router::Attach(const std::string& request_id, u
                         attached.stream->Join(from_seq, std::move(listener)));
     attached.reader = joined.reader;
     replaced = std::move(joined.replaced);
-    if (attached.request != nullptr) {
+    if (attached.request == nullptr) {
+      lingering_.push_back({attached.stream, attached.stream->taken(), MonotonicNanoseconds()});
+    } else {
       attached.request->detached_since_ns = 0;
+      attached.request->deadline_ns = 0;  // it was the other call's
       attached.request->stalled_since_ns = MonotonicNanoseconds();
       // What the reader has no use for may have been what filled the ring.
       if (attached.request->paused && attached.stream->drained()) ResumeAtWorker(*attached.request);
@@ -257,6 +260,7 @@ void Router::EndAll(v1::ErrorCode code, const std::string& why) {
 void Router::Tick(uint64_t now_ns) {
   Turn turn(mutex_);
   finished_.Expire(now_ns);
+  EjectStalled(turn, now_ns);
   std::vector<Live> late, stalled, deserted;
   for (const auto& [key, request] : live_) {
     const bool queued = request->state == LiveRequest::State::kQueued;
@@ -341,7 +345,26 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
     finished_.Add(request->id, request->stream,
                   now + std::max(request->detach_ns, options_.keep_finished_ns));
   }
+  if (request->stream->has_reader()) {
+    lingering_.push_back({request->stream, request->stream->taken(), now});
+  }
   turn.Touch(request);
+}
+
+// The calls of readers that take nothing hold their streams: after the end for no longer than
+// before it.
+void Router::EjectStalled(Turn& turn, uint64_t now_ns) {
+  std::erase_if(lingering_, [&](Lingering& lingering) {
+    if (!lingering.stream->has_reader()) return true;
+    if (const uint64_t taken = lingering.stream->taken(); taken != lingering.taken) {
+      lingering.taken = taken;
+      lingering.since_ns = now_ns;
+    }
+    if (now_ns < lingering.since_ns + options_.stalled_reader_ns) return false;
+    lingering.stream->Eject();
+    turn.Touch(lingering.stream);
+    return true;
+  });
 }
 
 // A request's whole way, written down when it is over.

@@ -127,6 +127,7 @@ class Router {
                     Outcome outcome);
   uint32_t AbortOne(Turn& turn, const Live& request);
   void Forget(Turn& turn, const Live& request, Outcome outcome);
+  void EjectStalled(Turn& turn, uint64_t now_ns);
   void TraceEnded(const LiveRequest& request, Outcome outcome, uint64_t now) const;
   void CancelAtWorker(const LiveRequest& request, uint32_t output_index);
   void PauseIfFull(LiveRequest& request);
@@ -144,6 +145,11 @@ class Router {
   std::unordered_map<RequestKey, Live> live_;
   std::unordered_map<std::string, RequestKey> keys_;
   FinishedStreams finished_;
+  struct Lingering {
+    std::shared_ptr<EventStream> stream;
+    uint64_t taken, since_ns;  // how far the reader was, and since when
+  };
+  std::vector<Lingering> lingering_;  // streams that have ended, while somebody still reads them
   std::atomic<RequestKey> last_key_{0};
   std::shared_ptr<WorkerPort> port_;  // null: no worker
   Ready ready_;

@@ -16,15 +16,16 @@ class Router::Turn {
   explicit Turn(std::mutex& mutex) : lock_(mutex) {}
   ~Turn() {
     lock_.unlock();
-    for (const Live& request : touched_) request->stream->Notify();
+    for (const auto& stream : touched_) stream->Notify();
   }
-  void Touch(const Live& request) {
-    if (touched_.empty() || touched_.back() != request) touched_.push_back(request);
+  void Touch(const Live& request) { Touch(request->stream); }
+  void Touch(const std::shared_ptr<EventStream>& stream) {
+    if (touched_.empty() || touched_.back() != stream) touched_.push_back(stream);
   }
 
  private:
   std::unique_lock<std::mutex> lock_;
-  std::vector<Live> touched_;
+  std::vector<std::shared_ptr<EventStream>> touched_;
 };
 
 }  // namespace shardline

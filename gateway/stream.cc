@@ -107,6 +107,21 @@ bool EventStream::Leave(Reader reader) {
   return true;
 }
 
+void EventStream::Eject() {
+  std::lock_guard lock(mutex_);
+  ejected_ = reader_;
+}
+
+bool EventStream::Ejected(Reader reader) const {
+  std::lock_guard lock(mutex_);
+  return reader != 0 && reader == ejected_;
+}
+
+bool EventStream::has_reader() const {
+  std::lock_guard lock(mutex_);
+  return listener_ != nullptr;
+}
+
 EventStream::Next EventStream::Take(Reader reader, v1::GenerateEvent* event) {
   std::lock_guard lock(mutex_);
   if (reader != reader_) return Next::kReplaced;

@@ -48,6 +48,9 @@ class EventStream {
   absl::StatusOr<Joined> Join(uint64_t from_seq, std::function<void()> listener);
   // Forgets the reader's listener. False when another has replaced it.
   bool Leave(Reader reader);
+  // The reader's call is to end, whatever it waits for: it holds up what nobody takes. Then Notify.
+  void Eject();
+  bool Ejected(Reader reader) const;
 
   enum class Next { kEvent, kEmpty, kEnd, kReplaced };
   // Moves the reader on by one event.
@@ -60,7 +63,8 @@ class EventStream {
   bool drained() const;  // at most half full
   // Events that readers were sent so far: tells whether the reader moves.
   uint64_t taken() const;
-  size_t bytes() const;  // of all events that are kept
+  bool has_reader() const;  // one that listens and has not left
+  size_t bytes() const;     // of all events that are kept
 
  private:
   bool Grow(v1::GenerateEvent& event);
@@ -85,6 +89,7 @@ class EventStream {
   absl::Status end_;
 
   Reader reader_ = 0;      // 0: none yet; counts readers
+  Reader ejected_ = 0;     // the last that was
   uint64_t next_seq_ = 1;  // the reader's
   std::function<void()> listener_;
 };

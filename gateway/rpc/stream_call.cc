@@ -25,7 +25,7 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
                    public std::enable_shared_from_this<StreamCall> {
  public:
   StreamCall(const Gateway& gateway, grpc::CallbackServerContext* context)
-      : gateway_(gateway), deadline_(context->deadline()) {
+      : gateway_(gateway), context_(context), deadline_(context->deadline()) {
     ++gateway_.open_streams;
     const auto& metadata = context->client_metadata();
     if (const auto found = metadata.find("traceparent"); found != metadata.end()) {
@@ -88,8 +88,9 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   void Advance() {
     grpc::Status end;
     {
-      std::lock_guard lock(mutex_);
-      if (attached_.stream == nullptr || writing_ || finished_) return;
+      std::unique_lock lock(mutex_);
+      if (attached_.stream == nullptr || finished_ || cutting_) return;
+      if (writing_) return CutIfEjected(lock);
       if (gone_) {
         finished_ = true;
         end = grpc::Status(grpc::StatusCode::CANCELLED, "the call was cancelled");
@@ -115,6 +116,19 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
     if (finished_) return Finish(end);
     if (attached_.request != nullptr) gateway_.router.Taken(attached_.request);
     StartWrite(&event_);  // the last thing: the call may be done and gone before it returns
+  }
+
+  // A write that waits for a client that takes nothing ends with its call alone. While it is being
+  // cut, nobody finishes the call, so that its context is still there.
+  void CutIfEjected(std::unique_lock<std::mutex>& lock) {
+    if (gone_ || !attached_.stream->Ejected(attached_.reader)) return;
+    cutting_ = true;
+    lock.unlock();
+    context_->TryCancel();
+    lock.lock();
+    cutting_ = false;
+    lock.unlock();
+    Advance();
   }
 
   void OnWriteDone(bool ok) override {
@@ -156,12 +170,13 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   }
 
   const Gateway& gateway_;
+  grpc::CallbackServerContext* const context_;  // until OnDone
   const SystemClock::time_point deadline_;
   std::string traceparent_;
   std::shared_ptr<StreamCall> self_;
   std::mutex mutex_;
   Router::Attached attached_;  // written once, under the lock
-  bool writing_ = false, finished_ = false, gone_ = false;
+  bool writing_ = false, finished_ = false, gone_ = false, cutting_ = false;
   v1::GenerateEvent event_;
 };
 

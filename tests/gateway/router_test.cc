@@ -640,6 +640,55 @@ TEST_F(RouterTest, ADetachedRequestIsNotEndedForASlowReader) {
   router->AbortAll();
 }
 
+TEST_F(RouterTest, AReaderThatStandsStillAfterTheEndIsEjected) {
+  Start({.stalled_reader_ns = 1'000'000'000});
+  WorkerUp();
+  const auto live = Admit(Request("a"));
+  int woken = 0;
+  const EventStream::Reader slow = live->stream->Join(1, [&woken] { ++woken; })->reader;
+  Say(live->key, 0, {'x'});
+  Finish(live->key, FlatFinish::kLength);
+  const uint64_t now = MonotonicNanoseconds();
+  router->Tick(now + 900'000'000);
+  v1::GenerateEvent event;
+  ASSERT_EQ(live->stream->Take(slow, &event), EventStream::Next::kEvent);  // slow, but it moves
+  router->Tick(now + 1'200'000'000);
+  EXPECT_FALSE(live->stream->Ejected(slow));
+  woken = 0;
+  router->Tick(now + 2'300'000'000);
+  EXPECT_TRUE(live->stream->Ejected(slow));
+  EXPECT_EQ(woken, 1);
+  EXPECT_TRUE(live->stream->Leave(slow));
+
+  // The same for who joins after the end; who has left is not looked for.
+  auto late = router->Attach("a", 1, [&woken] { ++woken; });
+  ASSERT_TRUE(late.ok());
+  EXPECT_FALSE(late->stream->Ejected(late->reader));
+  router->Tick(MonotonicNanoseconds() + 2'000'000'000);
+  EXPECT_TRUE(late->stream->Ejected(late->reader));
+  late = router->Attach("a", 1, [&woken] { ++woken; });
+  ASSERT_TRUE(late.ok());
+  EXPECT_TRUE(late->stream->Leave(late->reader));
+  router->Tick(MonotonicNanoseconds() + 2'000'000'000);
+  EXPECT_FALSE(late->stream->Ejected(late->reader));
+}
+
+TEST_F(RouterTest, AnAttachFreesARequestFromTheFirstCallsDeadline) {
+  Start();
+  WorkerUp(1);
+  const auto running = Admit(Request("a"));
+  Admission hasty = Request("b");
+  hasty.deadline_ns = MonotonicNanoseconds() + 1'000'000'000;
+  const auto waiting = Admit(std::move(hasty));
+  ASSERT_TRUE(router->Attach("b", 1, nullptr).ok());
+  router->Tick(MonotonicNanoseconds() + 2'000'000'000);
+  EXPECT_EQ(router->live_requests(), 2u);
+  Finish(running->key, FlatFinish::kLength);
+  ASSERT_EQ(worker->submits.size(), 2u);
+  EXPECT_EQ(worker->submits[1].header.deadline_ns, 0u);
+  router->AbortAll();
+}
+
 // A worker thread that answers every request with its own prompt's bytes, readers and cancellers on
 // others.
 class EchoingWorker : public WorkerPort {
