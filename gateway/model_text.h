@@ -20,7 +20,8 @@ struct ModelText {
   std::unique_ptr<Tokenizer> tokenizer;  // null: the model serves token_ids alone
   size_t longest_token_bytes = 0;        // of the tokenizer's ids
   // The model's chat template; not OK says why there is none that works.
-  absl::StatusOr<jinja::Template> chat_template = NotFound("the model has no chat template");
+  absl::StatusOr<jinja::Template> chat_template =
+      NotFound("the model has no chat template: send text or token_ids instead");
   Json template_tokens = Json::object();  // bos_token, eos_token, … as templates see them
   SamplingDefaults defaults;
   std::vector<uint32_t> eos_ids;  // generation_config.json, config.json and the tokenizer together
