@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "shared/format/gguf.h"
+#include "tests/fuzz/mutate.h"
 #include "tests/shared/format/gguf_bytes.h"
 
 namespace shardline {
@@ -46,4 +47,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   shaped.bytes().insert(shaped.bytes().end(), bytes.begin() + 2, bytes.end());
   shardline::Check(shaped.span());
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return shardline::fuzz::Apply(shardline::fuzz::MutateGguf, data, size, max_size, seed);
 }

@@ -8,6 +8,7 @@
 
 #include "shared/format/safetensors.h"
 #include "shared/format/safetensors_header.h"
+#include "tests/fuzz/mutate.h"
 
 namespace shardline {
 namespace {
@@ -42,4 +43,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0) std::memcpy(framed.data() + sizeof(length), data, size);
   shardline::Check(framed);
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return shardline::fuzz::Apply(
+      [](std::string_view text, shardline::fuzz::Random& random) {
+        // A bare header or index is among the seeds, too.
+        return text.starts_with('{') ? shardline::fuzz::MutateJson(text, random)
+                                     : shardline::fuzz::MutateSafetensors(text, random);
+      },
+      data, size, max_size, seed);
 }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "shared/base/quoted.h"
+
 namespace shardline {
 namespace {
 
@@ -37,8 +39,8 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
     served += Cat(served.empty() ? "" : ", ",
                   gguf ? family->gguf_architecture : family->hf_architectures[0]);
   }
-  return InvalidArgument(file, ": ", key, " '", architecture,
-                         "' is not served; served are: ", served);
+  return InvalidArgument(file, ": ", key, " ", Quoted(architecture),
+                         " is not served; served are: ", served);
 }
 
 }  // namespace shardline

@@ -1,0 +1,32 @@
+// Any text as a tokenizer.json: an error of one line, or a tokenizer that encodes what it is given
+// or says why it cannot, and whose tokens all have bytes.
+#include <cstdint>
+#include <cstdlib>
+
+#include "gateway/text/tokenizer/tokenizer_files.h"
+#include "tests/fuzz/mutate.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using shardline::Message;
+  const auto tokenizer = shardline::TokenizerFromJson({reinterpret_cast<const char*>(data), size});
+  if (!tokenizer.ok()) {
+    if (Message(tokenizer.status()).find('\n') != std::string::npos) std::abort();
+    return 0;
+  }
+  for (uint32_t id = 0; id < (*tokenizer)->size(); ++id) (void)(*tokenizer)->Raw(id);
+  for (const bool special : {false, true}) {
+    const auto ids =
+        (*tokenizer)
+            ->Encode("The  \u00c4\u00e9\u4f60 <s>12\n a'll\xff", {.add_special_tokens = special});
+    if (!ids.ok()) continue;
+    for (const uint32_t id : *ids) {
+      if (id >= (*tokenizer)->size()) std::abort();
+    }
+  }
+  return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return shardline::fuzz::Apply(shardline::fuzz::MutateJson, data, size, max_size, seed);
+}
