@@ -131,6 +131,15 @@ absl::StatusOr<nlohmann::json> ReadOptional(const std::string& path) {
   return json;
 }
 
+// Tokens without a row in the embedding: a prompt that has one is refused.
+void WarnOfMissingRows(const nlohmann::json& config, const std::string& path, ModelText& text) {
+  const auto rows = config.find("vocab_size");
+  if (text.tokenizer == nullptr || rows == config.end() || !rows->is_number_unsigned()) return;
+  if (text.tokenizer->size() <= rows->get<uint64_t>()) return;
+  text.warnings.push_back(Cat(path, "/tokenizer.json: ids reach ", text.tokenizer->size(),
+                              ", past config.json's vocab_size ", rows->get<uint64_t>()));
+}
+
 absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
   ModelText text;
   const std::string config_path = Cat(path, "/config.json");
@@ -147,6 +156,7 @@ absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
   auto loaded = TokenizerFromDirectory(path);
   if (!loaded.ok() && !absl::IsNotFound(loaded.status())) return loaded.status();
   if (loaded.ok()) text.tokenizer = *std::move(loaded);
+  WarnOfMissingRows(config, path, text);
 
   AddTemplateTokens(tokenizer, text.template_tokens);
   AddTemplateTokens(tokens, text.template_tokens);

@@ -225,8 +225,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJsonFile(const std::stri
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromDirectory(const std::string& directory) {
   const std::string path = (std::filesystem::path(directory) / "tokenizer.json").string();
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) return NotFound(directory, ": has no tokenizer.json");
-  return TokenizerFromJsonFile(path);
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) {
+    return NotFound(directory, ": has no tokenizer.json");
+  }
+  auto tokenizer = TokenizerFromJsonFile(path);
+  // A link to nowhere is not the same as no file.
+  if (absl::IsNotFound(tokenizer.status())) return InvalidArgument(Message(tokenizer.status()));
+  return tokenizer;
 }
 
 }  // namespace shardline
