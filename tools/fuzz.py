@@ -49,9 +49,11 @@ def covered(program, files):
     work = program.parent / f"{program.name}.work"
     profile = work / "profdata"
     subprocess.run([llvm("llvm-profdata"), "merge", "-sparse", *work.glob("*.profraw"), "-o", profile], check=True)
-    report = subprocess.run([llvm("llvm-cov"), "export", "-summary-only", f"-instr-profile={profile}", program,
-                             *[ROOT / file for file in files]], check=True, stdout=subprocess.PIPE)
-    lines = [file["summary"]["lines"] for file in json.loads(report.stdout)["data"][0]["files"]]
+    report = subprocess.run([llvm("llvm-cov"), "export", "-summary-only", f"-instr-profile={profile}", program],
+                            check=True, stdout=subprocess.PIPE)
+    wanted = {(ROOT / file).resolve() for file in files}
+    lines = [file["summary"]["lines"] for file in json.loads(report.stdout)["data"][0]["files"]
+             if pathlib.Path(file["filename"]).resolve() in wanted]
     return sum(line["covered"] for line in lines), sum(line["count"] for line in lines)
 
 

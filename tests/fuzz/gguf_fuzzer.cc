@@ -25,6 +25,11 @@ void Check(std::span<const std::byte> bytes) {
   }
   for (const auto& [key, value] : (*file)->metadata()) {
     if ((*file)->Find(key) != &value) std::abort();
+    const bool number = (*file)->Float(key).has_value();
+    if ((*file)->Int(key).has_value() && !number) std::abort();
+    const int kinds = int{number} + int{(*file)->Bool(key).has_value()} +
+                      int{(*file)->String(key).has_value()} + int{(*file)->Array(key) != nullptr};
+    if (kinds != 1) std::abort();
     if (const auto* array = std::get_if<GgufArray>(&value)) {
       for (const std::string_view text : array->strings) {
         if (!text.empty()) sum += static_cast<unsigned char>(text.back());

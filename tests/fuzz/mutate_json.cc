@@ -153,7 +153,10 @@ std::string MutateSafetensors(std::string_view file, Random& random) {
   std::string body(file.substr(sizeof(length) + length));
   const unsigned kind = random() % 8;
   if (kind > 1) header = MutateJson(header, random);
-  if (kind == 0) body.resize(random() % 3 == 0 ? random() % 4096 : body.size() + 1 - random() % 3);
+  if (kind == 0) {
+    const size_t sizes[] = {random() % 4096, body.size() + 1, std::max<size_t>(body.size(), 1) - 1};
+    body.resize(sizes[random() % 3]);
+  }
   length = kind == 1 ? HostileNumber(random, length) : header.size();
   std::string out(sizeof(length), '\0');
   std::memcpy(out.data(), &length, sizeof(length));
