@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "shared/base/strings.h"
 #include "tests/fuzz/mutate.h"
 
 namespace shardline::fuzz {
@@ -90,7 +91,7 @@ std::string HostileValue(Random& random) {
   const size_t pick = random() % (std::size(kValues) + 3);
   if (pick < std::size(kValues)) return kValues[pick];
   if (pick == std::size(kValues)) return std::string(200, '[') + std::string(200, ']');
-  if (pick == std::size(kValues) + 1) return "\"" + std::string(5000, 'a') + "\"";
+  if (pick == std::size(kValues) + 1) return Cat("\"", std::string(5000, 'a'), "\"");
   return std::to_string(HostileNumber(random, random()));
 }
 
@@ -131,11 +132,11 @@ std::string MutateJson(std::string_view text, Random& random) {
     }
     case 5: {  // doubled, in a list or as a member
       const size_t end = std::min(out.find_first_of(",]}", at.end), out.size());
-      out.insert(end, "," + out.substr(at.begin, end - at.begin));
+      out.insert(end, Cat(",", text.substr(at.begin, end - at.begin)));
       break;
     }
     case 6:  // a level deeper
-      if (!at.key) replace("[" + out.substr(at.begin, at.end - at.begin) + "]");
+      if (!at.key) replace(Cat("[", text.substr(at.begin, at.end - at.begin), "]"));
       break;
     default:  // inside a text, or anywhere
       if (at.end > at.begin + 1)

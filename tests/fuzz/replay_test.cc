@@ -35,7 +35,7 @@ std::vector<std::string> Seeds() {
   return seeds;
 }
 
-void Run(std::string_view input) {
+void Feed(std::string_view input) {
   // A copy of exactly this size, so that sanitizers see a read past the end.
   const std::vector<uint8_t> copy(input.begin(), input.end());
   LLVMFuzzerTestOneInput(copy.data(), copy.size());
@@ -46,7 +46,7 @@ TEST(Replay, SeedsAndTheirMutations) {
   ASSERT_FALSE(seeds.empty());
   unsigned number = 1;
   for (const std::string& seed : seeds) {
-    Run(seed);
+    Feed(seed);
     for (size_t i = 0; i < SHARDLINE_FUZZ_CASES / kChain / seeds.size() + 1; ++i) {
       std::string input = seed;
       for (int link = 0; link < kChain; ++link) {
@@ -55,7 +55,7 @@ TEST(Replay, SeedsAndTheirMutations) {
         const size_t size =
             LLVMFuzzerCustomMutator(buffer.data(), input.size(), buffer.size(), number++);
         input.assign(buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(size));
-        Run(input);
+        Feed(input);
       }
     }
   }
