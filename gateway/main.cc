@@ -19,6 +19,8 @@
 #include "gateway/supervisor.h"
 #include "gateway/text_pool.h"
 #include "shared/base/clock.h"
+#include "shared/base/quoted.h"
+#include "shared/format/mapped_file.h"
 
 namespace shardline {
 namespace {
@@ -92,7 +94,7 @@ class Life {
 constexpr std::chrono::milliseconds kTick{200};
 
 int Fail(int code, const std::string& line) {
-  if (!line.empty()) std::fprintf(stderr, "shardline-gateway: %s\n", line.c_str());
+  if (!line.empty()) std::fprintf(stderr, "shardline-gateway: %s\n", OneLine(line).c_str());
   return code;
 }
 
@@ -139,10 +141,11 @@ void EndWithin(std::chrono::seconds limit) {
 int Serve(const Settings& settings, Life& life) {
   const auto start = Clock::now();
   Metrics metrics;
+  ExitWhenMappedFilesShrink("shardline-gateway");
   absl::StatusOr<ModelText> text = LoadModelText(settings.model);
   if (!text.ok()) return Fail(2, Message(text.status()));
   for (const std::string& warning : text->warnings) {
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "warning: %s\n", OneLine(warning).c_str());
   }
   metrics.Startup("text", SecondsSince(start));
 

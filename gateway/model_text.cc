@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "gateway/capabilities.h"
+#include "shared/base/file.h"
 #include "shared/format/gguf.h"
 
 namespace shardline {
@@ -12,17 +13,25 @@ namespace {
 
 // ---- EOS ids
 
-// An id, or a list of ids; anything else is nothing.
-void AddEosIds(const Json& config, std::vector<uint32_t>& eos_ids) {
-  const auto add = [&eos_ids](const Json& id) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > UINT32_MAX) return;
+constexpr size_t kMaxEosIds = 1024;
+
+// eos_token_id is an id, or a list of ids.
+absl::Status AddEosIds(const nlohmann::json& config, const std::string& file,
+                       std::vector<uint32_t>& eos_ids) {
+  const auto eos = config.find("eos_token_id");
+  if (eos == config.end() || eos->is_null()) return absl::OkStatus();
+  const auto add = [&](const nlohmann::json& id) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > UINT32_MAX ||
+        eos_ids.size() == kMaxEosIds) {
+      return InvalidArgument(file, ": eos_token_id must be an id or a list of few");
+    }
     const auto value = id.get<uint32_t>();
     if (std::find(eos_ids.begin(), eos_ids.end(), value) == eos_ids.end()) eos_ids.push_back(value);
+    return absl::OkStatus();
   };
-  const auto eos = config.find("eos_token_id");
-  if (eos == config.end()) return;
   if (!eos->is_array()) return add(*eos);
-  for (const Json& id : *eos) add(id);
+  for (const nlohmann::json& id : *eos) SL_RETURN_IF_ERROR(add(id));
+  return absl::OkStatus();
 }
 
 void AddEosIds(const Tokenizer& tokenizer, std::vector<uint32_t>& eos_ids) {
@@ -34,7 +43,7 @@ void AddEosIds(const Tokenizer& tokenizer, std::vector<uint32_t>& eos_ids) {
 // ---- generation_config.json
 
 // A default from the model's file must be in the range that a request's value must be in.
-std::optional<double> DefaultOf(const Json& config, const char* key, ModelText& text) {
+std::optional<double> DefaultOf(const nlohmann::json& config, const char* key, ModelText& text) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return std::nullopt;
   const Parameter& range = *FindParameter(Cat("sampling.", key));
@@ -43,11 +52,13 @@ std::optional<double> DefaultOf(const Json& config, const char* key, ModelText& 
                     (range.min_exclusive ? value > *range.min : value >= *range.min);
   if (fits) return value;
   text.warnings.push_back(
-      Cat("generation_config.json: ", key, " ", found->dump(), " is out of range and not used"));
+      Cat("generation_config.json: ", key, " ",
+          found->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 80),
+          " is out of range and not used"));
   return std::nullopt;
 }
 
-void ReadGenerationConfig(const Json& config, ModelText& text) {
+void ReadGenerationConfig(const nlohmann::json& config, ModelText& text) {
   const auto read = [&](const char* key) -> std::optional<float> {
     const auto value = DefaultOf(config, key, text);
     if (!value.has_value()) return std::nullopt;
@@ -65,6 +76,9 @@ void ReadGenerationConfig(const Json& config, ModelText& text) {
 
 // ---- chat template
 
+constexpr size_t kMaxTemplateBytes = size_t{16}
+                                     << 20;  // the interpreter has its own, smaller limit
+
 void SetTemplate(std::string_view source, const std::string& where, ModelText& text) {
   text.chat_template = jinja::Template::Parse(source);
   if (!text.chat_template.ok()) {
@@ -73,29 +87,29 @@ void SetTemplate(std::string_view source, const std::string& where, ModelText& t
 }
 
 // tokenizer_config.json's chat_template: a string, or a list of {name, template}.
-std::optional<std::string> TemplateIn(const Json& tokenizer_config) {
+std::optional<std::string> TemplateIn(const nlohmann::json& tokenizer_config) {
   const auto found = tokenizer_config.find("chat_template");
   if (found == tokenizer_config.end()) return std::nullopt;
   if (found->is_string()) return found->get<std::string>();
   if (!found->is_array()) return std::nullopt;
-  for (const Json& named : *found) {
-    if (!named.is_object() || named.value("name", Json()) != "default") continue;
-    const Json source = named.value("template", Json());
+  for (const nlohmann::json& named : *found) {
+    if (!named.is_object() || named.value("name", nlohmann::json()) != "default") continue;
+    const nlohmann::json source = named.value("template", nlohmann::json());
     if (source.is_string()) return source.get<std::string>();
   }
   return std::nullopt;
 }
 
 // The variables of special tokens that transformers passes to a template: their texts.
-void AddTemplateTokens(const Json& config, Json& tokens) {
+void AddTemplateTokens(const nlohmann::json& config, Json& tokens) {
   static constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                            "pad_token", "cls_token", "mask_token"};
   for (const char* name : kNames) {
     const auto found = config.find(name);
     if (found == config.end() || tokens.contains(name)) continue;
-    if (found->is_string()) tokens[name] = *found;
-    if (found->is_object() && found->value("content", Json()).is_string()) {
-      tokens[name] = found->at("content");
+    if (found->is_string()) tokens[name] = found->get<std::string>();
+    if (found->is_object() && found->value("content", nlohmann::json()).is_string()) {
+      tokens[name] = found->at("content").get<std::string>();
     }
   }
 }
@@ -111,38 +125,56 @@ void AddTemplateTokens(const Tokenizer& tokenizer, Json& tokens) {
 // ---- the two kinds of models
 
 // A file that may be absent: an empty object then.
-absl::StatusOr<Json> ReadOptional(const std::string& path) {
-  absl::StatusOr<Json> json = ReadJsonFile(path);
-  if (absl::IsNotFound(json.status())) return Json::object();
+absl::StatusOr<nlohmann::json> ReadOptional(const std::string& path) {
+  absl::StatusOr<nlohmann::json> json = ReadJsonFile(path);
+  if (absl::IsNotFound(json.status())) return nlohmann::json::object();
   return json;
+}
+
+// Tokens without a row in the embedding: a prompt that has one is refused.
+void WarnOfMissingRows(const nlohmann::json& config, const std::string& path, ModelText& text) {
+  const auto rows = config.find("vocab_size");
+  if (text.tokenizer == nullptr || rows == config.end() || !rows->is_number_unsigned()) return;
+  if (text.tokenizer->size() <= rows->get<uint64_t>()) return;
+  text.warnings.push_back(Cat(path, "/tokenizer.json: ids reach ", text.tokenizer->size(),
+                              ", past config.json's vocab_size ", rows->get<uint64_t>()));
 }
 
 absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
   ModelText text;
-  SL_ASSIGN_OR_RETURN(const Json config, ReadJsonFile(Cat(path, "/config.json")));
-  SL_ASSIGN_OR_RETURN(const Json generation, ReadOptional(Cat(path, "/generation_config.json")));
-  SL_ASSIGN_OR_RETURN(const Json tokenizer, ReadOptional(Cat(path, "/tokenizer_config.json")));
-  SL_ASSIGN_OR_RETURN(const Json tokens, ReadOptional(Cat(path, "/special_tokens_map.json")));
+  const std::string config_path = Cat(path, "/config.json");
+  const std::string generation_path = Cat(path, "/generation_config.json");
+  const std::string tokenizer_path = Cat(path, "/tokenizer_config.json");
+  SL_ASSIGN_OR_RETURN(const nlohmann::json config, ReadJsonFile(config_path));
+  SL_ASSIGN_OR_RETURN(const nlohmann::json generation, ReadOptional(generation_path));
+  SL_ASSIGN_OR_RETURN(const nlohmann::json tokenizer, ReadOptional(tokenizer_path));
+  SL_ASSIGN_OR_RETURN(const nlohmann::json tokens,
+                      ReadOptional(Cat(path, "/special_tokens_map.json")));
   ReadGenerationConfig(generation, text);
-  AddEosIds(generation, text.eos_ids);
-  AddEosIds(config, text.eos_ids);
+  SL_RETURN_IF_ERROR(AddEosIds(generation, generation_path, text.eos_ids));
+  SL_RETURN_IF_ERROR(AddEosIds(config, config_path, text.eos_ids));
   if (const auto inner = config.find("text_config"); inner != config.end() && inner->is_object()) {
-    AddEosIds(*inner, text.eos_ids);
+    SL_RETURN_IF_ERROR(AddEosIds(*inner, config_path, text.eos_ids));
   }
   auto loaded = TokenizerFromDirectory(path);
   if (!loaded.ok() && !absl::IsNotFound(loaded.status())) return loaded.status();
   if (loaded.ok()) text.tokenizer = *std::move(loaded);
+  WarnOfMissingRows(config, path, text);
 
   AddTemplateTokens(tokenizer, text.template_tokens);
   AddTemplateTokens(tokens, text.template_tokens);
   const std::string jinja_path = Cat(path, "/chat_template.jinja");
-  const absl::StatusOr<std::string> source = ReadTextFile(jinja_path);
+  const absl::StatusOr<std::string> source = ReadWholeFile(jinja_path, kMaxTemplateBytes);
   if (source.ok()) {
     SetTemplate(*source, jinja_path, text);
   } else if (!absl::IsNotFound(source.status())) {
     return source.status();
   } else if (const auto in_config = TemplateIn(tokenizer); in_config.has_value()) {
-    SetTemplate(*in_config, Cat(path, "/tokenizer_config.json"), text);
+    SetTemplate(*in_config, tokenizer_path, text);
+  } else if (tokenizer.contains("chat_template")) {
+    text.warnings.push_back(Cat(tokenizer_path,
+                                ": chat_template is neither text nor a list with a "
+                                "default and is not used"));
   }
   return text;
 }
@@ -157,6 +189,8 @@ absl::StatusOr<ModelText> LoadGguf(const std::string& path) {
   if (tokenizer.ok()) text.tokenizer = *std::move(tokenizer);
   if (const auto source = file->String("tokenizer.chat_template"); source.has_value()) {
     SetTemplate(*source, Cat(path, ": tokenizer.chat_template"), text);
+  } else if (file->Find("tokenizer.chat_template") != nullptr) {
+    text.warnings.push_back(Cat(path, ": tokenizer.chat_template is no text and is not used"));
   }
   return text;
 }

@@ -20,7 +20,9 @@
 #include "shared/base/clock.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/base/quoted.h"
 #include "shared/base/trace.h"
+#include "shared/format/mapped_file.h"
 #include "shared/ipc/channel.h"
 #include "worker/cores.h"
 #include "worker/engine/channel_port.h"
@@ -206,9 +208,7 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
 }
 
 int Fail(int code, const absl::Status& status) {
-  std::string line = Message(status);
-  for (char& c : line) c = c == '\n' ? ' ' : c;
-  std::fprintf(stderr, "shardline-worker: %s\n", line.c_str());
+  std::fprintf(stderr, "shardline-worker: %s\n", OneLine(Message(status)).c_str());
   return code;
 }
 
@@ -220,6 +220,7 @@ int Main(int argc, char** argv) {
   auto channel = AttachToGateway();
   if (!channel.ok()) return Fail(2, channel.status());
   ChannelPort port(**channel);
+  ExitWhenMappedFilesShrink("shardline-worker");
   Worker worker;
   if (const absl::Status status = SetUp(**channel, port, worker); !status.ok()) {
     return Fail(2, status);

@@ -1,5 +1,5 @@
-// Names that come from a file or a request, made safe to print in a one-line error: control
-// characters and bytes outside ASCII printables are escaped, long names are cut.
+// Text that comes from a file or a request, made safe to print in a one-line error: control
+// characters and, in names, bytes outside ASCII printables are escaped; long text is cut.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,17 @@
 #include <string_view>
 
 namespace shardline {
+
+// What is printed as one line: control characters become spaces, and a line longer than `limit`
+// bytes is cut.
+inline std::string OneLine(std::string_view text, size_t limit = 3000) {
+  std::string out(text.substr(0, limit));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  if (text.size() > limit) out += "…";
+  return out;
+}
 
 // 'name' in single quotes; at most `limit` bytes of it, then "…".
 inline std::string Quoted(std::string_view name, size_t limit = 120) {

@@ -1,9 +1,10 @@
 // Model files are mapped, not read: the page cache is shared between the processes that open them.
-// A file that another process cuts short while it is mapped kills its readers with SIGBUS; sizes
-// are checked when it is opened.
+// A file that another process cuts short while it is mapped raises SIGBUS in its readers; sizes are
+// checked when it is opened.
 #include "shared/format/mapped_file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +20,16 @@ absl::Status Failure(const std::string& path, const char* action, int error) {
   std::string text = Cat(path, ": ", action, ": ", std::strerror(error));
   if (error == ENOENT || error == ENOTDIR) return absl::NotFoundError(text);
   return absl::InvalidArgumentError(text);
+}
+
+const char* program_name = "";
+
+// Only what is safe in a signal's handler.
+[[noreturn]] void OnBusError(int) {
+  static constexpr char kReason[] = ": a model file became shorter while it was being read\n";
+  [[maybe_unused]] ssize_t written = write(STDERR_FILENO, program_name, strlen(program_name));
+  written = write(STDERR_FILENO, kReason, sizeof(kReason) - 1);
+  _exit(2);
 }
 
 }  // namespace
@@ -50,6 +61,13 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   }
   close(fd);
   return file;
+}
+
+void ExitWhenMappedFilesShrink(const char* program) {
+  program_name = program;
+  struct sigaction action {};
+  action.sa_handler = OnBusError;
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}

@@ -24,4 +24,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// From now on a file that another process cuts short while it is mapped ends this one, instead of a
+// crash: one line that begins with `program`, which must stay valid, and exit code 2.
+void ExitWhenMappedFilesShrink(const char* program);
+
 }  // namespace shardline

@@ -117,10 +117,13 @@ absl::StatusOr<std::vector<SafetensorsTensor>> ReadFile(std::span<const std::byt
   return tensors;
 }
 
-// A shard's name is a plain file name: an index must not reach outside its directory.
+// A shard's name is a plain file name: an index must not reach outside its directory, nor write more
+// than a line into an error.
 absl::Status CheckFileName(std::string_view file) {
-  if (file.empty() || file == "." || file == ".." ||
-      file.find_first_of(std::string_view("/\\\0", 3)) != std::string_view::npos) {
+  const bool odd = std::any_of(file.begin(), file.end(), [](unsigned char c) {
+    return c < 0x20 || c == 0x7f || c == '/' || c == '\\';
+  });
+  if (odd || file.empty() || file == "." || file == "..") {
     return InvalidArgument("weight_map: ", Quoted(file), " is not a plain file name");
   }
   return absl::OkStatus();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "shared/format/gguf.h"
+#include "tests/fuzz/mutate.h"
 #include "tests/shared/format/gguf_bytes.h"
 
 namespace shardline {
@@ -24,6 +25,11 @@ void Check(std::span<const std::byte> bytes) {
   }
   for (const auto& [key, value] : (*file)->metadata()) {
     if ((*file)->Find(key) != &value) std::abort();
+    const bool number = (*file)->Float(key).has_value();
+    if ((*file)->Int(key).has_value() && !number) std::abort();
+    const int kinds = int{number} + int{(*file)->Bool(key).has_value()} +
+                      int{(*file)->String(key).has_value()} + int{(*file)->Array(key) != nullptr};
+    if (kinds != 1) std::abort();
     if (const auto* array = std::get_if<GgufArray>(&value)) {
       for (const std::string_view text : array->strings) {
         if (!text.empty()) sum += static_cast<unsigned char>(text.back());
@@ -46,4 +52,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   shaped.bytes().insert(shaped.bytes().end(), bytes.begin() + 2, bytes.end());
   shardline::Check(shaped.span());
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return shardline::fuzz::Apply(shardline::fuzz::MutateGguf, data, size, max_size, seed);
 }

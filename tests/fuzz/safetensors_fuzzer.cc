@@ -8,6 +8,8 @@
 
 #include "shared/format/safetensors.h"
 #include "shared/format/safetensors_header.h"
+#include "tests/fuzz/folder.h"
+#include "tests/fuzz/mutate.h"
 
 namespace shardline {
 namespace {
@@ -28,6 +30,28 @@ void Check(std::span<const std::byte> bytes) {
   static_cast<void>(keep);
 }
 
+// A file of no more than one tensor of four bytes.
+std::string Shard(std::string_view tensor) {
+  const std::string header =
+      Cat(R"({")", tensor, R"(":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})");
+  const uint64_t length = header.size();
+  std::string file(sizeof(length), '\0');
+  std::memcpy(file.data(), &length, sizeof(length));
+  return file + header + "data";
+}
+
+// An index beside two shards, or a file alone, opened as a folder.
+void CheckFolder(std::string_view data) {
+  static const fuzz::Folder sharded("safetensors_fuzzer.shards"), single("safetensors_fuzzer");
+  static const std::string shards[] = {sharded.Write("a.safetensors", Shard("a")),
+                                       sharded.Write("b.safetensors", Shard("b"))};
+  static_cast<void>(shards);
+  const bool index = data.starts_with('{');
+  const fuzz::Folder& folder = index ? sharded : single;
+  folder.Write(index ? "model.safetensors.index.json" : "model.safetensors", data);
+  CheckError(SafetensorsCheckpoint::Open(folder.path()).status());
+}
+
 }  // namespace
 }  // namespace shardline
 
@@ -35,11 +59,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
   shardline::Check(bytes);
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  shardline::CheckError(shardline::ReadSafetensorsIndex(text).status());
+  shardline::CheckFolder(text);
   const uint64_t length = size;
   std::vector<std::byte> framed(sizeof(length) + size + 16);
   std::memcpy(framed.data(), &length, sizeof(length));
   if (size > 0) std::memcpy(framed.data() + sizeof(length), data, size);
   shardline::Check(framed);
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return shardline::fuzz::Apply(
+      [](std::string_view text, shardline::fuzz::Random& random) {
+        // A bare header or index is among the seeds, too.
+        return text.starts_with('{') ? shardline::fuzz::MutateJson(text, random)
+                                     : shardline::fuzz::MutateSafetensors(text, random);
+      },
+      data, size, max_size, seed);
 }

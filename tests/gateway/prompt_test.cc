@@ -84,6 +84,15 @@ TEST(Json, DepthIsBoundedAndOrderIsKept) {
   EXPECT_FALSE(ParseJsonObject("3").ok());
 }
 
+TEST(Json, SizeIsBounded) {
+  std::string values = "[", members = "{";
+  for (int i = 0; i < 2100000; ++i) values += "1,";
+  for (int i = 0; i < 20000; ++i) members += Cat("\"k", i, "\":1,");
+  EXPECT_NE(Message(ParseJson(values + "1]").status()).find("values"), std::string::npos);
+  // What keeps its order looks through all members for each new one.
+  EXPECT_NE(Message(ParseJson(members + "\"z\":1}").status()).find("members"), std::string::npos);
+}
+
 class PromptTest : public testing::Test {
  protected:
   PromptTest() {

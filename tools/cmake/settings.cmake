@@ -26,7 +26,8 @@ if(SHARDLINE_SANITIZE)
   add_link_options(-fsanitize=${SHARDLINE_SANITIZE})
 endif()
 
-# Fuzzers need to see which code an input reaches, in the libraries too.
+# Fuzzers need to see which code an input reaches, in the libraries too; so does the report of covered lines.
 if(SHARDLINE_FUZZ)
-  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_compile_options(-fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping)
+  add_link_options(-fprofile-instr-generate)
 endif()

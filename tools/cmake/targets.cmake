@@ -2,7 +2,10 @@
 # sl_binary(NAME SRCS … DEPS …)               a program in bin/
 # sl_test(NAME SRCS … DEPS … [LABELS …] [TIMEOUT s] [ARGS …])   a GoogleTest program under ctest
 # sl_benchmark(NAME SRCS … DEPS …)            a Google Benchmark program; target `benchmarks` builds all
-# sl_fuzzer(NAME SRCS … DEPS …)               a libFuzzer program with -DSHARDLINE_FUZZ=ON, nothing otherwise
+# sl_fuzzer(NAME SRCS … DEPS … [SEEDS …] [READS …] [CASES n])
+#     a libFuzzer program with -DSHARDLINE_FUZZ=ON; `tools/dev fuzz` starts it from the SEEDS and reports how
+#     many lines of READS, the files whose code it is there to reach, it covered. In every build a test that
+#     replays the SEEDS and n mutations of them.
 function(sl_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;HDRS;DEPS" ${ARGN})
   if(ARG_SRCS)
@@ -58,14 +61,27 @@ function(sl_benchmark name)
 endfunction()
 
 function(sl_fuzzer name)
-  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "CASES" "SRCS;DEPS;SEEDS;READS" ${ARGN})
+  if(ARG_CASES)
+    string(REPLACE ";" ":" seeds "${ARG_SEEDS}")
+    sl_test(${name}_replay SRCS ${ARG_SRCS} replay_test.cc DEPS ${ARG_DEPS})
+    if(TARGET ${name}_replay)
+      target_compile_definitions(${name}_replay PRIVATE SHARDLINE_FUZZ_SEEDS="${seeds}" SHARDLINE_FUZZ_CASES=${ARG_CASES})
+    endif()
+  endif()
   if(NOT SHARDLINE_FUZZ)
     return()
   endif()
   add_executable(${name} ${ARG_SRCS})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  target_compile_definitions(${name} PRIVATE SHARDLINE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
+  if(NOT TARGET fuzzers)
+    add_custom_target(fuzzers)
+  endif()
+  add_dependencies(fuzzers ${name})
+  file(WRITE "${CMAKE_BINARY_DIR}/fuzz/${name}.txt" "${ARG_SEEDS}\n${ARG_READS}\n")
 endfunction()

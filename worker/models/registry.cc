@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "shared/base/quoted.h"
+
 namespace shardline {
 namespace {
 
@@ -40,8 +42,8 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
     const std::string_view name = gguf ? family->gguf_architecture : family->hf_architectures[0];
     if (!name.empty()) served += Cat(served.empty() ? "" : ", ", name);
   }
-  return InvalidArgument(file, ": ", key, " '", architecture,
-                         "' is not served; served are: ", served);
+  return InvalidArgument(file, ": ", key, " ", Quoted(architecture),
+                         " is not served; served are: ", served);
 }
 
 }  // namespace shardline

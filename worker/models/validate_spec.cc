@@ -1,4 +1,5 @@
 // Checks a spec before anything is planned from it.
+#include <algorithm>
 #include <cmath>
 
 #include "worker/models/spec.h"
@@ -6,20 +7,39 @@
 namespace shardline {
 namespace {
 
+bool AllPositive(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(),
+                     [](float value) { return std::isfinite(value) && value > 0; });
+}
+
+// Adding it to a mean of squares must leave a positive number.
+absl::Status ValidateNorm(const RmsNorm& norm) {
+  if (std::isfinite(norm.eps) && norm.eps >= 0) return absl::OkStatus();
+  return InvalidArgument("rms_norm_eps (layer_norm_rms_epsilon) ", norm.eps, " is negative");
+}
+
 absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
   if (rope.rot_dim < 2 || rope.rot_dim % 2 != 0 || rope.rot_dim > head_dim) {
     return InvalidArgument("rotary dimensions ", rope.rot_dim, " of head_dim ", head_dim,
                            " are not an even number of at most that size");
   }
   const auto half = static_cast<size_t>(rope.rot_dim / 2);
-  if (!(rope.theta > 0)) return InvalidArgument("rope_theta ", rope.theta, " is not positive");
+  if (!(rope.theta > 0)) {
+    return InvalidArgument("rope_theta (rope.freq_base) ", rope.theta, " is not positive");
+  }
   if (!rope.divisors.empty() && rope.divisors.size() != half) {
     return InvalidArgument("rope_freqs has ", rope.divisors.size(), " entries, not ", half);
+  }
+  if (!AllPositive(rope.divisors)) {
+    return InvalidArgument("rope_freqs holds what is no positive number");
   }
   if (const auto* longrope = std::get_if<LongropeScaling>(&rope.scaling)) {
     if (longrope->short_factors.size() != half || longrope->long_factors.size() != half) {
       return InvalidArgument("short_factor and long_factor have ", longrope->short_factors.size(),
                              " and ", longrope->long_factors.size(), " entries, not ", half);
+    }
+    if (!AllPositive(longrope->short_factors) || !AllPositive(longrope->long_factors)) {
+      return InvalidArgument("short_factor or long_factor holds what is no positive number");
     }
   }
   if (std::holds_alternative<DynamicScaling>(rope.scaling) && rope.rot_dim <= 2) {
@@ -39,6 +59,7 @@ absl::Status ValidateAttention(const Attention& attention) {
 }  // namespace
 
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
+  SL_RETURN_IF_ERROR(Annotate(ValidateNorm(spec.final_norm), file));
   for (const Block& block : spec.blocks) {
     const absl::Status status = ValidateAttention(std::get<Attention>(block.mixer));
     if (!status.ok()) return Annotate(status, file);

@@ -50,8 +50,9 @@ int64_t Config::Int(std::string_view key, int64_t least, int64_t most, int64_t f
 
 double Config::Float(std::string_view key) {
   const std::optional<double> value = Typed<double>(key, "a number", /*required=*/true);
-  if (value && !std::isfinite(*value)) Refuse(key, "is not finite");
-  return value && std::isfinite(*value) ? *value : 1.0;
+  if (value && std::isfinite(static_cast<float>(*value))) return *value;
+  if (value) Refuse(key, "is not finite in f32");
+  return 1.0;
 }
 
 double Config::Float(std::string_view key, double fallback) {

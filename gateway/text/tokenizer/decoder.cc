@@ -8,6 +8,8 @@
 namespace shardline {
 namespace {
 
+constexpr size_t kMaxTokenBytes = 64 << 10;  // more only a step that multiplies can make
+
 void ReplaceAll(std::string& text, std::string_view from, std::string_view to) {
   if (from.empty()) return;
   for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
@@ -148,7 +150,12 @@ absl::Status Decoder::Add(const nlohmann::json& json, const std::string& path) {
 
 absl::StatusOr<std::string> Decoder::Bytes(std::string_view token) const {
   std::string text(token);
+  const auto too_long = [&token] {
+    return InvalidArgument("decoder: token ", Quoted(token, 40), " becomes longer than ",
+                           kMaxTokenBytes, " bytes");
+  };
   for (const Step& step : steps_) {
+    if (text.size() > kMaxTokenBytes) return too_long();
     switch (step.kind) {
       case Kind::kByteLevel:
         if (auto bytes = BytesOfCharacters(text)) text = *std::move(bytes);
@@ -164,6 +171,7 @@ absl::StatusOr<std::string> Decoder::Bytes(std::string_view token) const {
         for (const TextRange match : matches) {
           out.append(text, last, match.begin - last).append(step.to);
           last = match.end;
+          if (out.size() > kMaxTokenBytes) return too_long();
         }
         text = out.append(text, last);
         break;

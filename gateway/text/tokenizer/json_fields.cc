@@ -1,7 +1,5 @@
 #include "gateway/text/tokenizer/json_fields.h"
 
-#include <fstream>
-
 #include "gateway/text/tokenizer/regex_syntax.h"
 #include "gateway/text/utf8.h"
 
@@ -9,11 +7,13 @@ namespace shardline {
 namespace {
 
 constexpr int kMaxDepth = 64;
-constexpr std::streamoff kMaxFileBytes = 512 << 20;
+constexpr size_t kMaxValues = size_t{1} << 23;  // twice what the largest vocabularies hold
+constexpr size_t kMaxParts = 64;
 
-// Brackets outside strings; the parser proper checks everything else.
-bool DeeperThan(std::string_view text, int limit) {
+// Brackets and commas outside strings; the parser proper checks everything else.
+absl::Status CheckSize(std::string_view text) {
   int depth = 0;
+  size_t values = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (c == '"') {
@@ -21,36 +21,39 @@ bool DeeperThan(std::string_view text, int limit) {
         if (text[i] == '\\') ++i;
       }
     } else if (c == '[' || c == '{') {
-      if (++depth > limit) return true;
+      if (++depth > kMaxDepth) return InvalidArgument("JSON nested deeper than ", kMaxDepth);
+      ++values;
     } else if (c == ']' || c == '}') {
       --depth;
+    } else if (c == ',') {
+      ++values;
     }
+    if (values > kMaxValues) return InvalidArgument("JSON of more than ", kMaxValues, " values");
   }
-  return false;
+  return absl::OkStatus();
+}
+
+// Objects with a type, the part itself included.
+size_t CountParts(const nlohmann::json& json) {
+  size_t count = json.is_object() && json.contains("type") ? 1 : 0;
+  if (!json.is_structured()) return count;
+  for (const nlohmann::json& inner : json) count += CountParts(inner);
+  return count;
 }
 
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view name) {
-  if (DeeperThan(text, kMaxDepth)) {
-    return InvalidArgument(name, ": JSON nested deeper than ", kMaxDepth);
-  }
+  SL_RETURN_IF_ERROR(Annotate(CheckSize(text), name));
   nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return InvalidArgument(name, ": not valid JSON");
   return json;
 }
 
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return NotFound(path, ": cannot be opened");
-  const std::streamoff size = file.tellg();
-  if (size < 0) return InvalidArgument(path, ": cannot be read");
-  if (size > kMaxFileBytes)
-    return InvalidArgument(path, ": ", size, " bytes are more than a tokenizer has");
-  std::string text(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(text.data(), size)) return InvalidArgument(path, ": cannot be read");
-  return text;
+absl::Status CheckParts(const nlohmann::json& part, std::string_view name) {
+  const size_t parts = CountParts(part);
+  if (parts <= kMaxParts) return absl::OkStatus();
+  return InvalidArgument(name, " has ", parts, " parts, more than ", kMaxParts);
 }
 
 const nlohmann::json* JsonFields::Find(const char* key) const {

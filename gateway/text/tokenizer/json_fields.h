@@ -12,10 +12,12 @@
 
 namespace shardline {
 
-// `name` is for errors. Refuses invalid JSON, invalid UTF-8 and nesting deeper than 64.
+// `name` is for errors. Refuses invalid JSON, invalid UTF-8, nesting deeper than 64 and more than 2^23
+// values, each of which takes some forty bytes.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view name);
-// The whole file. Errors: NotFound, InvalidArgument (over 512 MiB).
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path);
+// A part of the pipeline with all parts inside it: refuses more of them than any tokenizer has, for
+// each costs time on every text.
+absl::Status CheckParts(const nlohmann::json& part, std::string_view name);
 
 class JsonFields {
  public:

@@ -14,6 +14,14 @@
 namespace shardline {
 namespace {
 
+// Steps that multiply text could go on forever; the longest request is far shorter.
+constexpr size_t kMaxTextBytes = size_t{128} << 20;
+
+absl::Status CheckSize(const std::string& text) {
+  if (text.size() <= kMaxTextBytes) return absl::OkStatus();
+  return InvalidArgument("normalizer: the text grows to more than ", kMaxTextBytes, " bytes");
+}
+
 // Rewrites character by character: emit(c, out) appends what c becomes.
 template <typename Emit>
 void MapCharacters(std::string& text, size_t& origin, Emit emit) {
@@ -79,7 +87,7 @@ class Prepend final : public Normalizer {
     if (text.empty()) return absl::OkStatus();
     text.insert(0, prefix_);
     if (origin > 0) origin += prefix_.size();
-    return absl::OkStatus();
+    return CheckSize(text);
   }
 
  private:
@@ -104,6 +112,7 @@ class Replace final : public Normalizer {
     for (const TextRange match : matches) {
       copy_until(match.begin);
       out += content_;
+      SL_RETURN_IF_ERROR(CheckSize(out));
       if (match.end <= origin) new_origin = out.size();
       last = match.end;
     }
@@ -131,6 +140,7 @@ class ReplaceLiteral final : public Normalizer {
     for (; at != std::string::npos; at = text.find(from_, last)) {
       out.append(text, last, at - last);
       out += to_;
+      SL_RETURN_IF_ERROR(CheckSize(out));
       last = at + from_.size();
       if (last <= origin) new_origin = out.size() + (origin - last);
     }

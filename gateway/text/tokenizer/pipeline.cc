@@ -27,6 +27,9 @@ class WordCache {
 
 constexpr size_t kCachedWordBytes = 64;
 constexpr size_t kUncachedWords = 200;  // a short text does not pay for the cache
+constexpr size_t kMaxTokenBytes = 64 << 10;         // of a token as text
+constexpr size_t kMaxRawBytes = size_t{512} << 20;  // of all tokens
+constexpr double kMaxTemplateIds = 1 << 14;
 
 }  // namespace
 
@@ -34,6 +37,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> PipelineTokenizer::Create(TokenizerPa
   std::unique_ptr<PipelineTokenizer> tokenizer(new PipelineTokenizer(std::move(parts)));
   SL_RETURN_IF_ERROR(tokenizer->BuildTries());
   SL_RETURN_IF_ERROR(tokenizer->BuildRaw());
+  if (tokenizer->parts_.post_processor.ids_of_one() > kMaxTemplateIds) {
+    return InvalidArgument("post_processor makes more than ", int64_t{1 << 14}, " ids of one");
+  }
   if (tokenizer->parts_.post_processor.max_id() >= static_cast<int64_t>(tokenizer->raw_.size())) {
     return InvalidArgument("post_processor adds id ", tokenizer->parts_.post_processor.max_id(),
                            ", which is no token");
@@ -50,6 +56,10 @@ absl::Status PipelineTokenizer::BuildTries() {
       size_t origin = 0;
       if (token.normalized && parts_.normalizer != nullptr) {
         SL_RETURN_IF_ERROR(parts_.normalizer->Apply(content, origin));
+        if (content.size() > kMaxTokenBytes) {
+          return InvalidArgument("normalizer: token ", token.id, " grows to ", content.size(),
+                                 " bytes");
+        }
       }
       (token.normalized ? normalized_tokens_ : raw_tokens_).Add(content, token);
       special_normalized_ |= token.normalized && special;
@@ -61,6 +71,7 @@ absl::Status PipelineTokenizer::BuildTries() {
 absl::Status PipelineTokenizer::BuildRaw() {
   const Vocabulary& vocabulary = parts_.model->vocabulary();
   uint32_t size = vocabulary.id_limit();
+  size_t bytes = 0;
   for (const AddedToken& token : parts_.added_tokens) size = std::max(size, token.id + 1);
   raw_.resize(size);
   special_.resize(size);
@@ -68,6 +79,8 @@ absl::Status PipelineTokenizer::BuildRaw() {
     const std::string_view token = vocabulary.Token(id);
     if (token.data() == nullptr) continue;
     SL_ASSIGN_OR_RETURN(raw_[id], parts_.decoder.Bytes(token));
+    bytes += raw_[id].size();
+    if (bytes > kMaxRawBytes) return InvalidArgument("decoder: the tokens grow without measure");
   }
   for (const AddedToken& token : parts_.added_tokens) {
     // A control token is its literal. Others are decoded like the vocabulary ("▁▁" is two spaces),

@@ -98,6 +98,18 @@ int64_t PostProcessor::first_token() const {
   return -1;
 }
 
+double PostProcessor::ids_of_one() const {
+  double ids = 1;  // a number that cannot overflow
+  for (const auto& elements : templates_) {
+    double made = 0;
+    for (const Element& element : elements) {
+      made += element.text ? ids : static_cast<double>(element.ids.size());
+    }
+    ids = made;
+  }
+  return ids;
+}
+
 int64_t PostProcessor::max_id() const {
   int64_t max = -1;
   for (const auto& elements : templates_) {

@@ -28,6 +28,8 @@ class PostProcessor {
 
   // The token put in front of every text; -1 where there is none.
   int64_t first_token() const;
+  // How many ids a text of one id becomes, for checking: templates may hold the text twice.
+  double ids_of_one() const;
   // The largest id that a template adds, for checking; -1 where there is none.
   int64_t max_id() const;
 

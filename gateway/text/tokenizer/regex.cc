@@ -2,6 +2,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <time.h>
 
 #include "gateway/text/tokenizer/regex_syntax.h"
 #include "gateway/text/utf8.h"
@@ -15,6 +16,7 @@ constexpr uint32_t kDepthLimit = 100'000;
 constexpr uint32_t kHeapLimitKiB = 64 * 1024;
 constexpr size_t kJitStackBytes = 4 << 20;
 constexpr size_t kMaxPatternBytes = 64 << 10;
+constexpr time_t kMaxSeconds = 20;  // of this thread's own time, for all searches of a text
 
 // What one thread needs to match, shared by all patterns.
 struct MatchState {
@@ -36,6 +38,12 @@ struct MatchState {
   MatchState(const MatchState&) = delete;
   MatchState& operator=(const MatchState&) = delete;
 };
+
+time_t ThreadSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec;
+}
 
 std::string ErrorText(int code) {
   PCRE2_UCHAR buffer[160];
@@ -79,6 +87,7 @@ absl::Status Regex::FindAll(std::string_view text, std::vector<TextRange>& match
   size_t at = 0;
   bool matched_before = false;
   size_t last_end = 0;
+  time_t start = 0;
   while (at <= text.size()) {
     const int rc = jit_ ? pcre2_jit_match(code, subject, text.size(), at, PCRE2_NO_UTF_CHECK,
                                           state.data, state.context)
@@ -98,6 +107,15 @@ absl::Status Regex::FindAll(std::string_view text, std::vector<TextRange>& match
       continue;
     }
     matches.push_back({begin, end});
+    // Each search has its limit, but a long text has as many of them as it has characters.
+    if (matches.size() % 1024 == 1024 - 1) {
+      if (start == 0) start = ThreadSeconds() + 1;
+      if (ThreadSeconds() - start >= kMaxSeconds) {
+        return InvalidArgument("pattern ", Quoted(pattern_.substr(0, 80)),
+                               " is too costly on this text: ", matches.size(), " matches took ",
+                               int64_t{kMaxSeconds}, " s");
+      }
+    }
     at = last_end = end;
     matched_before = true;
   }

@@ -10,6 +10,9 @@ namespace shardline {
 namespace {
 
 constexpr int kMaxGroupDepth = 100;
+constexpr int kMaxQuantifiers = 16;  // on one atom: each wraps what is before it
+// What PCRE2 compiles is smaller by far; sets may be written as hundreds of ranges.
+constexpr size_t kMaxTranslatedBytes = size_t{4} << 20;
 
 // A recursive descent over the pattern that writes PCRE2 as it goes.
 class Translator {
@@ -42,6 +45,7 @@ class Translator {
         SL_ASSIGN_OR_RETURN(atom, Quantified(std::move(atom)));
       }
       out += atom;
+      if (out.size() > kMaxTranslatedBytes) return InvalidArgument("the pattern is too large");
     }
     extended_ = extended;
     return out;
@@ -246,7 +250,7 @@ class Translator {
   }
 
   absl::StatusOr<std::string> Quantified(std::string atom) {
-    bool quantified = false;
+    int quantifiers = 0;
     while (i_ < in_.size()) {
       while (i_ < in_.size() && SkippedInExtended()) {
       }
@@ -267,8 +271,9 @@ class Translator {
       } else {
         break;
       }
-      atom = quantified ? Cat("(?:", atom, ")", quantifier) : Cat(atom, quantifier);
-      quantified = true;
+      if (++quantifiers > kMaxQuantifiers)
+        return InvalidArgument("too many quantifiers at byte ", i_);
+      atom = quantifiers > 1 ? Cat("(?:", atom, ")", quantifier) : Cat(atom, quantifier);
     }
     return atom;
   }

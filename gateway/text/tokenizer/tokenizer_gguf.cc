@@ -55,6 +55,11 @@ class Reader {
     if (tokens_.empty() || tokens_.size() > Vocabulary::kMaxId) {
       return InvalidArgument(Key("tokens"), " has ", tokens_.size(), " entries");
     }
+    const GgufTensor* embedding = file_.FindTensor("token_embd.weight");
+    if (embedding != nullptr && embedding->shape[0] != static_cast<int64_t>(tokens_.size())) {
+      return InvalidArgument(Key("tokens"), " has ", tokens_.size(),
+                             " entries, token_embd.weight has ", embedding->shape[0], " rows");
+    }
     types_.assign(tokens_.size(), kNormal);
     if (file_.Find(Key("token_type")) != nullptr) {
       SL_RETURN_IF_ERROR(ReadTypes());
@@ -77,6 +82,9 @@ class Reader {
 
   absl::StatusOr<TokenizerParts> ByteLevel() {
     const std::string_view pre = file_.String(Key("pre")).value_or("");
+    if (file_.Find(Key("pre")) != nullptr && !file_.String(Key("pre"))) {
+      return InvalidArgument(Key("pre"), " must be a string");
+    }
     SL_ASSIGN_OR_RETURN(GgufPreTokenizer named, GgufPreTokenizerNamed(pre));
     parts_.pre_tokenizer = std::move(named.pre_tokenizer);
     BpeOptions options;
@@ -105,7 +113,7 @@ class Reader {
   }
 
   absl::StatusOr<TokenizerParts> SentencePiece() {
-    const bool prefix = file_.Bool(Key("add_space_prefix")).value_or(true);
+    SL_ASSIGN_OR_RETURN(const bool prefix, Flag("add_space_prefix", true));
     std::vector<std::unique_ptr<Normalizer>> steps;
     if (prefix) steps.push_back(MakePrepend(std::string(kSpaceMark)));
     steps.push_back(MakeReplace(" ", std::string(kSpaceMark)));
@@ -200,6 +208,9 @@ class Reader {
     }
     for (size_t i = 0; i < tokens_.size(); ++i) {
       types_[i] = ints ? types->ints[i] : static_cast<int64_t>(types->uints[i]);
+      if (types_[i] < 0 || types_[i] > kByte) {
+        return InvalidArgument(Key("token_type"), "[", i, "] is not in 0..", int64_t{kByte});
+      }
     }
     return absl::OkStatus();
   }
@@ -267,6 +278,13 @@ class Reader {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<bool> Flag(std::string_view name, bool fallback) const {
+    if (file_.Find(Key(name)) == nullptr) return fallback;
+    const std::optional<bool> flag = file_.Bool(Key(name));
+    if (!flag) return InvalidArgument(Key(name), " must be true or false");
+    return *flag;
+  }
+
   // An id from the metadata; -1 where there is neither the key nor a usable fallback.
   absl::StatusOr<int64_t> Id(std::string_view name, int64_t fallback) const {
     const auto size = static_cast<int64_t>(tokens_.size());
@@ -286,10 +304,10 @@ class Reader {
   absl::Status Ends(const EndDefaults& defaults) {
     SL_ASSIGN_OR_RETURN(parts_.bos_id, Id("bos_token_id", defaults.bos));
     SL_ASSIGN_OR_RETURN(parts_.eos_id, Id("eos_token_id", defaults.eos));
-    const bool add_bos =
-        file_.Bool(Key("add_bos_token")).value_or(defaults.add_bos) && parts_.bos_id >= 0;
-    const bool add_eos =
-        file_.Bool(Key("add_eos_token")).value_or(defaults.add_eos) && parts_.eos_id >= 0;
+    SL_ASSIGN_OR_RETURN(bool add_bos, Flag("add_bos_token", defaults.add_bos));
+    SL_ASSIGN_OR_RETURN(bool add_eos, Flag("add_eos_token", defaults.add_eos));
+    add_bos = add_bos && parts_.bos_id >= 0;
+    add_eos = add_eos && parts_.eos_id >= 0;
     std::vector<uint32_t> before, after;
     if (add_bos) before.push_back(static_cast<uint32_t>(parts_.bos_id));
     if (add_eos) after.push_back(static_cast<uint32_t>(parts_.eos_id));

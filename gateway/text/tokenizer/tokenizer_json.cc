@@ -11,6 +11,7 @@
 #include "gateway/text/tokenizer/tokenizer_files.h"
 #include "gateway/text/tokenizer/unigram.h"
 #include "gateway/text/utf8.h"
+#include "shared/base/file.h"
 #include "shared/base/quoted.h"
 
 namespace shardline {
@@ -18,6 +19,7 @@ namespace {
 
 constexpr size_t kMaxAddedTokens = 1 << 20;
 constexpr double kUnknownPenalty = 10;  // an unknown character scores so much below any token
+constexpr size_t kMaxFileBytes = size_t{256} << 20;  // the largest known has 40 MB
 
 absl::StatusOr<Vocabulary> ParseVocabulary(const JsonFields& model) {
   const nlohmann::json* json = model.Find("vocab");
@@ -200,6 +202,11 @@ absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view text) {
   SL_ASSIGN_OR_RETURN(const auto version, file.OptionalString("version"));
   if (version && *version != "1.0")
     return InvalidArgument("version ", Quoted(*version), " is not supported");
+  for (const char* name : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
+    if (const nlohmann::json* part = file.Find(name)) {
+      SL_RETURN_IF_ERROR(CheckParts(*part, name));
+    }
+  }
   TokenizerParts parts;
   SL_ASSIGN_OR_RETURN(parts.model, ParseModel(file));
   SL_ASSIGN_OR_RETURN(parts.added_tokens, ParseAddedTokens(file, parts.model->vocabulary()));
@@ -241,7 +248,7 @@ absl::Status ReadNamedTokens(const std::string& directory, const char* name,
   const std::string path = (std::filesystem::path(directory) / name).string();
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return absl::OkStatus();
-  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxFileBytes));
   SL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path));
   const JsonFields fields(json, Cat(path, ": "));
   SL_ASSIGN_OR_RETURN(const std::string bos, NamedToken(fields, "bos_token"));
@@ -265,7 +272,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view te
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJsonFile(const std::string& path) {
-  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxFileBytes));
   absl::StatusOr<TokenizerParts> parts = ParseTokenizerJson(text);
   if (!parts.ok()) return Annotate(parts.status(), path);
   const std::string directory = std::filesystem::path(path).parent_path().string();
@@ -279,8 +286,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJsonFile(const std::stri
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromDirectory(const std::string& directory) {
   const std::string path = (std::filesystem::path(directory) / "tokenizer.json").string();
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) return NotFound(directory, ": has no tokenizer.json");
-  return TokenizerFromJsonFile(path);
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) {
+    return NotFound(directory, ": has no tokenizer.json");
+  }
+  auto tokenizer = TokenizerFromJsonFile(path);
+  // A link to nowhere is not the same as no file.
+  if (absl::IsNotFound(tokenizer.status())) return InvalidArgument(Message(tokenizer.status()));
+  return tokenizer;
 }
 
 }  // namespace shardline

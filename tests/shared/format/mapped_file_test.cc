@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <utility>
 
@@ -48,6 +50,19 @@ TEST(MappedFile, NamesWhatItCannotOpen) {
   const auto directory = MappedFile::Open("/tmp");
   EXPECT_EQ(directory.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(Message(directory.status()), StartsWith("/tmp: not a regular file"));
+}
+
+TEST(MappedFileDeathTest, EndsClearlyWhenTheFileShrinks) {
+  const auto file = MappedFile::Open(Write("mapped_shrinks", std::string(1 << 16, 'x')));
+  ASSERT_TRUE(file.ok());
+  EXPECT_EXIT(
+      {
+        ExitWhenMappedFilesShrink("program");
+        if (truncate((testing::TempDir() + "/mapped_shrinks").c_str(), 0) != 0) std::abort();
+        volatile auto read = file->bytes()[1 << 15];
+        static_cast<void>(read);
+      },
+      testing::ExitedWithCode(2), "program: a model file became shorter");
 }
 
 TEST(MappedFile, DoesNotWaitForAPipesWriter) {

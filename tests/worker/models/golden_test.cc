@@ -277,7 +277,9 @@ TEST_P(Golden, EveryParameterMatters) {
     for (const Place& place : TensorPlaces(std::as_bytes(std::span(bytes)), file)) {
       if (IsForImages(place.name)) continue;
       std::vector<char> zeroed = bytes;
-      std::fill_n(zeroed.begin() + place.offset, place.size, 0);
+      // Divisors of 0 are refused; these bytes are 3 in f32.
+      const char byte = place.name == "rope_freqs.weight" ? 0x40 : 0;
+      std::fill_n(zeroed.begin() + place.offset, place.size, byte);
       Write(file, zeroed);
       const double difference = Difference(run(copy.checkpoint()), c.logprobs);
       EXPECT_FALSE(difference < 1e-3) << place.name << " does not matter";

@@ -194,6 +194,48 @@ TEST(HostileJson, PathologicalPatternsEndWithAnError) {
   EXPECT_EQ(ids.status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(HostileJson, NothingMultipliesWithoutMeasure) {
+  using Json = nlohmann::json;
+  const auto with = [](const char* name, Json part) {
+    Json json = Valid();
+    json[name] = std::move(part);
+    return json;
+  };
+  const auto sequence = [](const char* member, const Json& part, size_t count) {
+    return Json{{"type", "Sequence"}, {member, std::vector<Json>(count, part)}};
+  };
+  const Json doubling = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  const Json twice = {{"type", "TemplateProcessing"},
+                      {"single", std::vector<Json>(2, {{"Sequence", {{"id", "A"}}}})}};
+  ExpectError(with("normalizer", sequence("normalizers", doubling, 65)), "more than 64");
+  ExpectError(with("decoder", sequence("decoders", doubling, 60)), "decoder: token");
+  ExpectError(with("post_processor", sequence("processors", twice, 60)), "post_processor");
+  EXPECT_EQ(ErrorOf(with("post_processor", twice).dump()), "");
+
+  const auto loaded =
+      TokenizerFromJson(with("normalizer", sequence("normalizers", doubling, 60)).dump());
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->get()->Encode("a", {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(HostileJson, LargePatternsAreRefusedSoon) {
+  const auto error = [](const std::string& pattern) {
+    nlohmann::json json = Valid();
+    json["pre_tokenizer"] = {{"type", "Split"},
+                             {"pattern", {{"Regex", pattern}}},
+                             {"behavior", "Isolated"},
+                             {"invert", false}};
+    return ErrorOf(json.dump());
+  };
+  std::string borders, quantifiers = "a";
+  for (int i = 0; i < 30000; ++i) {
+    borders += "\\b";
+    quantifiers += "?+";
+  }
+  EXPECT_NE(error(borders).find("too large"), std::string::npos) << error(borders).substr(0, 200);
+  EXPECT_NE(error(quantifiers).find("quantifiers"), std::string::npos);
+}
+
 TEST(HostileGguf, DamagedFiles) {
   std::mt19937 random(5);
   for (const char* name :
@@ -301,6 +343,10 @@ TEST(HostileGguf, KeysAreNamed) {
   error(gpt2().Texts("tokens", {"a"}).Texts("merges", {"a a"}), "tokenizer.ggml.merges[0]");
   error(gpt2().Texts("tokens", {"a"}).Texts("merges", {}).Number("token_type", 1),
         "tokenizer.ggml.token_type");
+  error(gpt2().Texts("tokens", {"a"}).Texts("merges", {}).Number("add_bos_token", 1),
+        "tokenizer.ggml.add_bos_token");
+  error(Gguf().Text("model", "gpt2").Number("pre", 1).Texts("tokens", {"a"}).Texts("merges", {}),
+        "tokenizer.ggml.pre");
   error(gpt2().Texts("tokens", {"a"}).Texts("merges", {}).Number("eos_token_id", 1),
         "tokenizer.ggml.eos_token_id");
   error(Gguf().Text("model", "gpt2").Text("pre", "nope").Texts("tokens", {"a"}).Texts("merges", {}),
