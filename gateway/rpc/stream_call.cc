@@ -119,10 +119,11 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   }
 
   // A write that waits for a client that takes nothing ends with its call alone. While it is being
-  // cut, nobody finishes the call, so that its context is still there.
+  // cut, nobody finishes the call, so that its context is still there. Once is enough: OnCancel may
+  // be long in coming.
   void CutIfEjected(std::unique_lock<std::mutex>& lock) {
-    if (gone_ || !attached_.stream->Ejected(attached_.reader)) return;
-    cutting_ = true;
+    if (gone_ || cut_ || !attached_.stream->Ejected(attached_.reader)) return;
+    cut_ = cutting_ = true;
     lock.unlock();
     context_->TryCancel();
     lock.lock();
@@ -176,7 +177,7 @@ class StreamCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   std::shared_ptr<StreamCall> self_;
   std::mutex mutex_;
   Router::Attached attached_;  // written once, under the lock
-  bool writing_ = false, finished_ = false, gone_ = false, cutting_ = false;
+  bool writing_ = false, finished_ = false, gone_ = false, cutting_ = false, cut_ = false;
   v1::GenerateEvent event_;
 };
 

@@ -27,6 +27,7 @@ health_pb = _modules["health_pb2"]
 reflection_pb = _modules["reflection_pb2"]
 rpc_pb = _modules["status_details_pb2"]
 
+FINDING = re.compile(r"^.*(runtime error: |(Address|Leak|Thread)Sanitizer)", re.MULTILINE)  # in builds with sanitizers
 START_SECONDS = 60
 CALL_SECONDS = 60
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))  # a client that buffers little
@@ -297,7 +298,10 @@ class Server:
             self.process.send_signal(number)
         try:
             code = self.process.wait(30)
-            self.log_tail = self.log()[-2000:]
+            log = self.log()  # the worker's too, whose exit code nobody sees
+            self.log_tail = log[-2000:]
+            finding = FINDING.search(log)
+            assert finding is None, log[finding.start():][:5000]
             return code
         finally:
             self.process.kill()

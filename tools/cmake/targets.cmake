@@ -1,6 +1,7 @@
 # sl_library(NAME SRCS … HDRS … DEPS …)       a static library; HDRS are checked to compile alone
 # sl_binary(NAME SRCS … DEPS …)               a program in bin/
-# sl_test(NAME SRCS … DEPS … [LABELS …] [TIMEOUT s] [ARGS …])   a GoogleTest program under ctest
+# sl_test(NAME SRCS … DEPS … [LABELS …] [TIMEOUT s] [ARGS …])   a GoogleTest program under ctest; label `concurrent`:
+#   threads or processes meet in it, so it also runs under thread sanitizer (target `concurrent_tests`)
 # sl_benchmark(NAME SRCS … DEPS …)            a Google Benchmark program; target `benchmarks` builds all
 # sl_fuzzer(NAME SRCS … DEPS … [SEEDS …] [READS …] [CASES n])
 #     a libFuzzer program with -DSHARDLINE_FUZZ=ON; `tools/dev fuzz` starts it from the SEEDS and reports how
@@ -43,6 +44,12 @@ function(sl_test name)
     set(ARG_TIMEOUT 600)  # far more than a busy machine takes
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  if("concurrent" IN_LIST ARG_LABELS)
+    if(NOT TARGET concurrent_tests)
+      add_custom_target(concurrent_tests)
+    endif()
+    add_dependencies(concurrent_tests ${name})
+  endif()
 endfunction()
 
 function(sl_benchmark name)
