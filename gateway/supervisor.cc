@@ -197,7 +197,9 @@ void Supervisor::ShowProgress(const Progress& progress) {
 void Supervisor::EndProcess(WorkerLink& link, Process& process, End& end) {
   link.channel().Close();
   // A worker that ends by itself says why with its exit code: let it, before it is killed.
-  end.exit = process.Wait(stopping_ ? milliseconds(500) : milliseconds(2000));
+  // One that never served may be slow to end on a busy machine, and its code decides what follows.
+  const milliseconds patience = end.served ? milliseconds(2000) : milliseconds(10000);
+  end.exit = process.Wait(stopping_ ? milliseconds(500) : patience);
   if (!end.exit.has_value()) {
     process.Signal(SIGKILL);
     end.exit = process.Wait(seconds(30));

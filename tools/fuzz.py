@@ -36,7 +36,8 @@ def fuzz(program, seconds, seeds):
     flags = [f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=3000", f"-max_len={2 * largest + 4096}",
              f"-artifact_prefix={work}/", "-print_final_stats=1", "-seed=1"]
     done = subprocess.run([program, *flags, corpus], stderr=subprocess.PIPE, text=True, errors="replace",
-                          env={**os.environ, "LLVM_PROFILE_FILE": str(work / "%p.profraw")})
+                          env={**os.environ, "LLVM_PROFILE_FILE": str(work / "%p.profraw"),
+                               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
     if done.returncode != 0:
         print(done.stderr[-6000:])
         found = re.findall(r"Test unit written to (\S+)", done.stderr)

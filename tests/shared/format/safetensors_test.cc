@@ -261,6 +261,7 @@ TEST_F(SafetensorsDirectory, RefusesBadIndexes) {
       {R"({"weight_map": {"a": "sub/one.safetensors"}})", "is not a plain file name"},
       {R"({"weight_map": {"a": "..\\one.safetensors"}})", "is not a plain file name"},
       {R"({"weight_map": {"a": "one.safetensors\u0000x"}})", "is not a plain file name"},
+      {R"({"weight_map": {"a": "one.safetensors\nx"}})", "is not a plain file name"},
       {R"({"weight_map": {"a": ".."}})", "is not a plain file name"},
       {R"({"weight_map": {"a": ""}})", "is not a plain file name"},
       {R"({"metadata": )" + Repeat("[", 100000), "nested deeper than"},
