@@ -47,6 +47,12 @@ def reference(name):
             for i in range(count)]
 
 
+def checkpoint(name):
+    """The path that --model takes."""
+    folder = GOLDEN / name
+    return folder / "model.gguf" if (folder / "model.gguf").exists() else folder
+
+
 def copy_of(name, folder, **config_changes):
     """A copy of a golden checkpoint in `folder` with some keys of its configuration changed."""
     folder = pathlib.Path(folder)
