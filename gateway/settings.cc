@@ -10,6 +10,7 @@
 
 #include "gateway/model_text.h"
 #include "shared/base/flags.h"
+#include "shared/base/process.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
 ABSL_FLAG(std::string, model_name, "", "name that clients use; default: the file's or directory's");
