@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <optional>
 
 #include "gateway/model_text.h"
 #include "shared/base/flags.h"
+#include "shared/base/process.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
 ABSL_FLAG(std::string, model_name, "", "name that clients use; default: the file's or directory's");
@@ -117,12 +117,6 @@ absl::Status Check(const Settings& settings) {
   return absl::OkStatus();
 }
 
-std::string WorkerBesideThisProgram() {
-  std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return (self.parent_path() / "shardline-worker").string();
-}
-
 }  // namespace
 
 absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
@@ -160,7 +154,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.load_limit_seconds = absl::GetFlag(FLAGS_load_limit_seconds);
   SL_RETURN_IF_ERROR(Check(settings));
   if (settings.model_name.empty()) settings.model_name = ModelNameOf(settings.model);
-  if (settings.worker_program.empty()) settings.worker_program = WorkerBesideThisProgram();
+  if (settings.worker_program.empty()) settings.worker_program = ProgramBesideThisOne("shardline-worker");
   return settings;
 }
 

@@ -3,6 +3,8 @@
 //
 //   flags → attach, watch the gateway → Configure → load (Progress) → Ready → Engine::Run
 //
+// With --print-spec it tells what the model is made of and ends; no gateway is needed for that.
+//
 // Exit codes: 0 clean, 1 failed while running, 2 bad flags or model; the reason is one line on
 // standard error.
 #include <absl/flags/flag.h>
@@ -12,6 +14,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,6 +31,7 @@
 #include "worker/engine/channel_port.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/kv_plan.h"
+#include "worker/models/describe.h"
 #include "worker/models/model.h"
 #include "worker/parallel/process_group.h"
 #include "worker/state/memory.h"
@@ -49,6 +53,8 @@ ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "memory for the KV cache; 0: the smaller of a quarter of free memory and what is usable");
 ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
 
+ABSL_FLAG(bool, print_spec, false,
+          "print the model's blocks, weights, axes and state groups, and end");
 ABSL_FLAG(std::string, trace_file, "", "the gateway's trace, to append to; empty: none");
 
 namespace shardline {
@@ -64,7 +70,8 @@ absl::Status CheckFlags(const std::vector<std::string>& positional) {
   const std::string dtype = absl::GetFlag(FLAGS_dtype), device = absl::GetFlag(FLAGS_device),
                     ops = absl::GetFlag(FLAGS_ops);
   if (!positional.empty()) return InvalidArgument("'", positional[0], "' is no flag");
-  if (absl::GetFlag(FLAGS_channel_fd) < 0 || absl::GetFlag(FLAGS_epoch) == 0) {
+  if (!absl::GetFlag(FLAGS_print_spec) &&
+      (absl::GetFlag(FLAGS_channel_fd) < 0 || absl::GetFlag(FLAGS_epoch) == 0)) {
     return InvalidArgument(
         "--channel-fd and --epoch are missing: this program is started by shardline-gateway");
   }
@@ -185,6 +192,21 @@ void Describe(const ModelInfo& info, const Ops& ops, Ready& ready) {
   ready.instruction_set = ops.instruction_set;
 }
 
+const Ops& ChosenOps() {
+  return absl::GetFlag(FLAGS_ops) == "reference" ? ReferenceOps() : CpuOps();
+}
+
+// What a model's file can make a library throw becomes an error that names the file.
+absl::Status WithoutExceptions(const std::function<absl::Status()>& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("--model ", absl::GetFlag(FLAGS_model), ": not enough memory");
+  } catch (const std::exception& e) {
+    return Internal("--model ", absl::GetFlag(FLAGS_model), ": ", e.what());
+  }
+}
+
 // Everything up to Ready. Errors here are exit code 2.
 absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   const Clock::time_point start = Clock::now();
@@ -192,16 +214,12 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   if (const std::string path = absl::GetFlag(FLAGS_trace_file); !path.empty()) {
     SL_ASSIGN_OR_RETURN(worker.trace, Trace::Join(path, "shardline-worker"));
   }
-  const Ops& ops = absl::GetFlag(FLAGS_ops) == "reference" ? ReferenceOps() : CpuOps();
+  const Ops& ops = ChosenOps();
   Ready ready;
-  try {
+  SL_RETURN_IF_ERROR(WithoutExceptions([&]() -> absl::Status {
     SL_RETURN_IF_ERROR(LoadModel(channel, port, ops, worker));
-    SL_RETURN_IF_ERROR(MakeEngine(configure, port, worker, ready));
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("--model ", absl::GetFlag(FLAGS_model), ": not enough memory");
-  } catch (const std::exception& e) {
-    return Internal("--model ", absl::GetFlag(FLAGS_model), ": ", e.what());
-  }
+    return MakeEngine(configure, port, worker, ready);
+  }));
   Describe(worker.model->info(), ops, ready);
   ready.header.load_seconds = SecondsSince(start);
   return channel.Send(ready, seconds(30));
@@ -212,11 +230,28 @@ int Fail(int code, const absl::Status& status) {
   return code;
 }
 
+int PrintSpec() {
+  std::string text;
+  const absl::Status status = WithoutExceptions([&]() -> absl::Status {
+    SL_ASSIGN_OR_RETURN(text, DescribeModel({.path = absl::GetFlag(FLAGS_model),
+                                             .dtype = absl::GetFlag(FLAGS_dtype),
+                                             .ops = &ChosenOps(),
+                                             .max_context = absl::GetFlag(FLAGS_max_context)}));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return Fail(2, status);
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    return Fail(1, Unavailable("standard output cannot be written"));
+  }
+  return 0;
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage("runs a model for shardline-gateway, which starts this program");
   if (const absl::Status status = CheckFlags(ParseFlags(argc, argv)); !status.ok()) {
     return Fail(2, status);
   }
+  if (absl::GetFlag(FLAGS_print_spec)) return PrintSpec();
   auto channel = AttachToGateway();
   if (!channel.ok()) return Fail(2, channel.status());
   ChannelPort port(**channel);

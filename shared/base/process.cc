@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <charconv>
 #include <climits>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -150,6 +151,12 @@ std::optional<ExitStatus> Process::Wait(std::chrono::nanoseconds timeout) {
   status_ =
       WIFSIGNALED(raw) ? ExitStatus{true, WTERMSIG(raw)} : ExitStatus{false, WEXITSTATUS(raw)};
   return status_;
+}
+
+std::string ProgramBesideThisOne(std::string_view name) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return (self.parent_path() / name).string();
 }
 
 absl::Status DieWithParent(pid_t expected_parent) {

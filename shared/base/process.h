@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -57,6 +58,9 @@ class Process {
   int pidfd_ = -1;
   std::optional<ExitStatus> status_;
 };
+
+// The path of a program in the folder of the one that runs.
+std::string ProgramBesideThisOne(std::string_view name);
 
 // Called early by a child program: SIGKILL reaches us when the parent *thread* that started us ends
 // (so parents spawn from a thread that lasts). Errors: Unavailable if the parent is gone already.

@@ -2,6 +2,7 @@
 
 import array
 import json
+import math
 import pathlib
 import shutil
 import struct
@@ -47,6 +48,12 @@ def reference(name):
             for i in range(count)]
 
 
+def checkpoint(name):
+    """The path that --model takes."""
+    folder = GOLDEN / name
+    return folder / "model.gguf" if (folder / "model.gguf").exists() else folder
+
+
 def copy_of(name, folder, **config_changes):
     """A copy of a golden checkpoint in `folder` with some keys of its configuration changed."""
     folder = pathlib.Path(folder)
@@ -58,6 +65,74 @@ def copy_of(name, folder, **config_changes):
     config.update(config_changes)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+class Gguf:
+    """A GGUF file: its metadata as bytes, and name -> (type, shape innermost first, bytes)."""
+    SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of values, by type
+    STRING, ARRAY = 8, 9
+    BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 8: (32, 34), 30: (1, 2)}  # elements and bytes of a block
+    ALIGNMENT = 32
+
+    def __init__(self, data):
+        self._data, self._at = data, 0
+        self._take("<4sI")
+        count, values = self._take("<QQ")
+        begin = self._at
+        for _ in range(values):
+            self._string()
+            self._value(*self._take("<I"))
+        self.metadata, self.values = data[begin:self._at], values
+        entries = []
+        for _ in range(count):
+            name, (dimensions,) = self._string(), self._take("<I")
+            entries.append((name, self._take(f"<{dimensions}Q"), *self._take("<IQ")))
+        start = -(-self._at // self.ALIGNMENT) * self.ALIGNMENT
+        self.tensors = {}
+        for name, shape, kind, offset in entries:
+            elements, size = self.BLOCKS[kind]
+            end = start + offset + math.prod(shape) // elements * size
+            self.tensors[name] = (kind, shape, data[start + offset:end])
+
+    def _take(self, layout):
+        self._at += struct.calcsize(layout)
+        return struct.unpack_from(layout, self._data, self._at - struct.calcsize(layout))
+
+    def _string(self):
+        (size,) = self._take("<Q")
+        self._at += size
+        return self._data[self._at - size:self._at].decode()
+
+    def _value(self, kind):
+        if kind == self.STRING:
+            self._string()
+        elif kind == self.ARRAY:
+            kind, count = self._take("<IQ")
+            for _ in range(count):
+                self._value(kind)
+        else:
+            self._at += self.SIZES[kind]
+
+    def write(self, path):
+        entries, body = b"", b""
+        for name, (kind, shape, data) in self.tensors.items():
+            entries += struct.pack(f"<Q{len(name)}sI{len(shape)}QIQ", len(name), name.encode(), len(shape), *shape, kind, len(body))
+            body += data + bytes(-len(data) % self.ALIGNMENT)
+        head = struct.pack("<4sIQQ", b"GGUF", 3, len(self.tensors), self.values) + self.metadata + entries
+        path.write_bytes(head + bytes(-len(head) % self.ALIGNMENT) + body)
+
+
+def with_joined_attention(name, path):
+    """A golden GGUF file with queries, keys and values in one tensor, as converters store them on demand."""
+    file = Gguf((GOLDEN / name / "model.gguf").read_bytes())
+    for first in [tensor for tensor in file.tensors if ".attn_q." in tensor]:
+        parts = [file.tensors.pop(first.replace("attn_q", part)) for part in ("attn_q", "attn_k", "attn_v")]
+        kinds, shapes, data = zip(*parts)
+        assert len(set(kinds)) == 1, kinds
+        file.tensors[first.replace("attn_q", "attn_qkv")] = (
+            kinds[0], (*shapes[0][:-1], sum(shape[-1] for shape in shapes)), b"".join(data))
+    file.write(path)
+    return path
 
 
 def with_known_logits(folder, vocabulary=64, **config_changes):

@@ -1,7 +1,10 @@
-// shardline inspect: what a model's files hold, as tables or as JSON. Needs no server.
+// shardline inspect: what a model's files hold, as tables or as JSON, or what the worker makes of
+// them. Needs no server.
+#include <chrono>
 #include <map>
 #include <ostream>
 
+#include "shared/base/process.h"
 #include "shared/base/quoted.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/model_file.h"
@@ -97,15 +100,36 @@ void WriteJson(ModelFile model, std::ostream& out) {
   out << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
 }
 
+constexpr std::chrono::seconds kWorkerLimit{60};
+
+// The worker knows the models; it writes to our own standard output and error.
+int RunWorker(const std::string& path, Streams& streams) {
+  streams.out.flush();
+  absl::StatusOr<Process> worker =
+      Process::Spawn({.program = ProgramBesideThisOne("shardline-worker"),
+                      .arguments = {"--print-spec", Cat("--model=", path)},
+                      .stdout_to_stderr = false,
+                      .own_process_group = false});
+  if (!worker.ok()) return Fail(streams, "inspect", Message(worker.status()), kFailed);
+  const std::optional<ExitStatus> status = worker->Wait(kWorkerLimit);
+  if (!status) {
+    return Fail(streams, "inspect", Cat("no answer in ", kWorkerLimit.count(), " s"), kFailed);
+  }
+  if (!status->signalled) return status->code;
+  return Fail(streams, "inspect", Cat("the worker ended: ", Describe(*status)), kFailed);
+}
+
 }  // namespace
 
 int Inspect(const Arguments& arguments, Streams& streams) {
-  bool json = false;
-  Options options("inspect", "inspect [--json] PATH",
+  bool json = false, spec = false;
+  Options options("inspect", "inspect [--json|--spec] PATH",
                   "Shows what a .gguf file, a .safetensors file or a directory of them holds:\n"
                   "metadata (config.json of a directory), and the tensors, outermost dimension "
                   "first.");
   options.Switch("json", "one line of JSON, with whole arrays", [&](bool value) { json = value; });
+  options.Switch("spec", "the model's blocks, weights, axes and state groups instead",
+                 [&](bool value) { spec = value; });
   std::optional<int> end;
   const Arguments paths = options.Parse(arguments, streams, end);
   if (end) return *end;
@@ -114,6 +138,8 @@ int Inspect(const Arguments& arguments, Streams& streams) {
                 paths.empty() ? "a file or directory must be named"
                               : Cat("unexpected argument ", Quoted(paths[1])));
   }
+  if (json && spec) return Fail(streams, "inspect", "--json and --spec exclude each other");
+  if (spec) return RunWorker(paths[0], streams);
   absl::StatusOr<ModelFile> model = ReadModelFile(paths[0]);
   if (!model.ok()) return Fail(streams, "inspect", Message(model.status()));
   if (json) {

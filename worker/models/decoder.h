@@ -21,6 +21,7 @@ class Decoder final : public Model {
   // sizes are wrong is found out before memory is planned from them.
   Decoder(ModelSpec spec, const ModelOptions& options, DType type);
 
+  const ModelSpec& spec() const { return spec_; }
   WeightPlan& plan() { return plan_; }
   absl::Status Start(MappedMemory weights, ModelInfo info);
 

@@ -66,7 +66,8 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
       .heads = heads,
       .kv_heads = config.Int("*.attention.head_count_kv", 1, kMostHeads, heads),
       .head_dim = config.Int("*.attention.key_length", 2, kMostHeadDim, hidden / heads),
-      .qkv_bias = checkpoint.Find("blk.0.attn_q.bias") != nullptr,
+      .qkv_bias = checkpoint.Find("blk.0.attn_q.bias") != nullptr ||
+                  checkpoint.Find("blk.0.attn_qkv.bias") != nullptr,
       .out_bias = checkpoint.Find("blk.0.attn_output.bias") != nullptr,
   };
   if (config.Int("*.attention.value_length", 1, kMostHeadDim, attention.head_dim) !=
@@ -145,9 +146,9 @@ NameTable GgufNames(RowOrder order) {
                 {"head", "output"},
                 {"final_norm", "output_norm"},
                 {"*.norm1", "blk.*.attn_norm"},
-                {"*.attn.q", "blk.*.attn_q", order},
-                {"*.attn.k", "blk.*.attn_k", order},
-                {"*.attn.v", "blk.*.attn_v"},
+                {"*.attn.q", "blk.*.attn_q", order, "blk.*.attn_qkv"},
+                {"*.attn.k", "blk.*.attn_k", order, "blk.*.attn_qkv"},
+                {"*.attn.v", "blk.*.attn_v", RowOrder::kAsStored, "blk.*.attn_qkv"},
                 {"*.attn.o", "blk.*.attn_output"},
                 {"*.norm2", "blk.*.ffn_norm"},
                 {"*.mlp.gate", "blk.*.ffn_gate"},

@@ -1,85 +1,26 @@
-// From a path to a model ready to run: checkpoint, family, spec, plan, weights.
-#include "worker/models/decoder.h"
+// From a path to a model ready to run: what was opened, with its weights.
 #include "worker/models/model.h"
-#include "worker/models/registry.h"
+#include "worker/models/open.h"
 
 namespace shardline {
-namespace {
 
-// auto: bf16 where the file holds no more precision than that is worth (bf16, f16 or quantised
-// weights) and the processor has vectors to widen or multiply it with: half the bytes to read for
-// every token. f32 otherwise: a file of f32 weights keeps its precision unless asked.
-absl::StatusOr<DType> ChooseType(const ModelOptions& options, const Checkpoint& checkpoint) {
-  if (options.dtype == "f32") return DType::kF32;
-  if (options.dtype == "bf16") return DType::kBF16;
-  if (options.dtype == "f16") return DType::kF16;
-  if (options.dtype == "auto") {
-    const bool fast = options.ops->instruction_set.starts_with("avx");
-    return fast && checkpoint.main_type() != StoredType::kF32 ? DType::kBF16 : DType::kF32;
-  }
-  return InvalidArgument("--dtype=", options.dtype, " is not served; use auto, f32, bf16 or f16");
-}
-
-absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& checkpoint) {
-  Config& config = checkpoint.hf() ? static_cast<Config&>(*checkpoint.hf()) : *checkpoint.gguf();
-  ModelSpec spec = checkpoint.hf() ? family.from_hf(*checkpoint.hf())
-                                   : family.from_gguf(*checkpoint.gguf(), checkpoint);
-  SL_RETURN_IF_ERROR(config.status());
-  SL_RETURN_IF_ERROR(ValidateSpec(spec, config.file()));
-  return spec;
-}
-
-int64_t CountParameters(const WeightPlan& plan) {
-  int64_t count = 0;
-  for (const MatrixTarget& target : plan.matrices) count += target.rows() * target.cols();
-  for (const VectorTarget& target : plan.vectors) count += target.size();
-  return count;
-}
-
-constexpr int64_t kUnstatedContext = 32768;
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& asked,
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& options,
                                                    const ProgressFunction& progress) {
-  if (asked.group != nullptr && asked.group->size() > 1) {
+  if (options.group != nullptr && options.group->size() > 1) {
     return absl::UnimplementedError("a model on several ranks is not served");
   }
-  SL_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(asked.path));
-  SL_ASSIGN_OR_RETURN(const Family* family, FindFamily(*checkpoint));
-  SL_ASSIGN_OR_RETURN(const DType type, ChooseType(asked, *checkpoint));
-  SL_ASSIGN_OR_RETURN(ModelSpec spec, ReadSpec(*family, *checkpoint));
-
-  ModelOptions options = asked;
-  static ProcessGroup* const kAlone = SingleProcess().release();
-  if (options.group == nullptr) options.group = kAlone;
-  if (options.max_context <= 0) {
-    options.max_context = spec.context > 0 ? spec.context : kUnstatedContext;
-  }
-  ModelInfo info{
-      .family = std::string(family->name),
-      .dtype = type,
-      .arithmetic = type == DType::kF32 ? "f32" : Cat(NameOf(type), " products, f32 sums"),
-      .quantisation = checkpoint->quantisation(),
-      .vocabulary_size = spec.vocabulary,
-      .context_tokens = options.max_context,
-      .layers = static_cast<int64_t>(spec.blocks.size()),
-      .hidden = spec.hidden};
-
-  auto decoder = std::make_unique<Decoder>(std::move(spec), options, type);
-  const NameTable names =
-      checkpoint->hf() ? family->hf_names(*checkpoint) : family->gguf_names(*checkpoint);
+  SL_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options));
   const LoadOptions load{.ops = options.ops,
                          .threads = options.threads,
-                         .type = type,
+                         .type = opened.info.dtype,
                          .progress = [&](double fraction) {
                            if (progress) progress("loading weights", fraction);
                          }};
-  SL_ASSIGN_OR_RETURN(MappedMemory memory, LoadWeights(*checkpoint, names, decoder->plan(), load));
-  info.parameters = CountParameters(decoder->plan());
-  info.weight_bytes = memory.bytes();
-  SL_RETURN_IF_ERROR(decoder->Start(std::move(memory), std::move(info)));
-  return decoder;
+  SL_ASSIGN_OR_RETURN(MappedMemory memory,
+                      LoadWeights(*opened.checkpoint, opened.names, opened.decoder->plan(), load));
+  opened.info.weight_bytes = memory.bytes();
+  SL_RETURN_IF_ERROR(opened.decoder->Start(std::move(memory), std::move(opened.info)));
+  return std::move(opened.decoder);
 }
 
 }  // namespace shardline

@@ -59,11 +59,14 @@ MappedName MapName(const NameTable& table, std::string_view slot) {
   const std::string stem = Starred(slot.substr(0, dot), split);
   for (const NameRule& rule : table.rules) {
     if (rule.slot != stem) continue;
-    std::string tensor = rule.tensor;
-    if (const size_t star = tensor.find('*'); split && star != std::string::npos) {
-      tensor.replace(star, 1, Cat(split->number));
-    }
-    return {tensor + std::string(slot.substr(dot)), rule.order};
+    const auto named = [&](std::string tensor) {
+      if (tensor.empty()) return tensor;
+      if (const size_t star = tensor.find('*'); split && star != std::string::npos) {
+        tensor.replace(star, 1, Cat(split->number));
+      }
+      return tensor + std::string(slot.substr(dot));
+    };
+    return {named(rule.tensor), rule.order, named(rule.joined)};
   }
   return {};
 }

@@ -24,6 +24,9 @@ struct NameRule {
   std::string slot;
   std::string tensor;
   RowOrder order = RowOrder::kAsStored;
+  // Where a file has no such tensor: one that holds the rows of all slots of the same product, one
+  // below the other in the product's order. Empty: there is none.
+  std::string joined = {};
 };
 
 struct NameTable {
@@ -36,6 +39,7 @@ struct NameTable {
 struct MappedName {
   std::string tensor;  // empty: no rule
   RowOrder order = RowOrder::kAsStored;
+  std::string joined = {};
 };
 MappedName MapName(const NameTable& table, std::string_view slot);
 bool IsIgnored(const NameTable& table, std::string_view tensor);

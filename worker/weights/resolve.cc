@@ -19,7 +19,13 @@ class Resolver {
 
   std::vector<Source> Parts(const std::vector<WeightSlot>& slots) {
     std::vector<Source> sources;
-    for (const WeightSlot& slot : slots) sources.push_back(Find(slot));
+    int64_t rows = 0;  // of all slots, and of those before one
+    for (const WeightSlot& slot : slots) rows += slot.axes[0].size;
+    int64_t first_row = 0;
+    for (const WeightSlot& slot : slots) {
+      sources.push_back(Find(slot, first_row, rows));
+      first_row += slot.axes[0].size;
+    }
     return sources;
   }
 
@@ -45,24 +51,36 @@ class Resolver {
     if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
   }
 
-  Source Find(const WeightSlot& slot) {
+  // The slots of a joined tensor follow each other and say the same of it.
+  static void AddOnce(std::vector<std::string>& names, std::string name) {
+    if (names.empty() || names.back() != name) names.push_back(std::move(name));
+  }
+
+  // `first_row` and `joined_rows`: where the slot's rows begin in a tensor of all slots of its
+  // product, and how many rows that tensor has.
+  Source Find(const WeightSlot& slot, int64_t first_row, int64_t joined_rows) {
     const MappedName name = MapName(names_, slot.name);
-    const StoredTensor* tensor = checkpoint_.Find(name.tensor);
-    if (tensor == nullptr) {
+    std::vector<int64_t> shape;
+    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
+    Source source{checkpoint_.Find(name.tensor), name.order};
+    if (source.tensor == nullptr && !name.joined.empty()) {
+      source = {checkpoint_.Find(name.joined), name.order, first_row};
+      shape[0] = joined_rows;
+    }
+    if (source.tensor == nullptr) {
       missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor);
       return {};
     }
-    used_.insert(tensor->name);
-    std::vector<int64_t> shape;
-    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
-    if (tensor->shape != shape) {
-      misshapen_.push_back(
-          Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
+    const StoredTensor& tensor = *source.tensor;
+    used_.insert(tensor.name);
+    if (tensor.shape != shape) {
+      AddOnce(misshapen_,
+              Cat(tensor.name, " is ", ShapeText(tensor.shape), ", not ", ShapeText(shape)));
     }
-    if (tensor->type == StoredType::kOther) {
-      unreadable_.push_back(Cat(tensor->name, " is ", tensor->type_name));
+    if (tensor.type == StoredType::kOther) {
+      AddOnce(unreadable_, Cat(tensor.name, " is ", tensor.type_name));
     }
-    return {tensor, name.order};
+    return source;
   }
 
   const Checkpoint& checkpoint_;

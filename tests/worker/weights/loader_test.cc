@@ -57,10 +57,11 @@ std::unique_ptr<Checkpoint> WriteCheckpoint(const std::vector<TestTensor>& tenso
 }
 
 const NameTable& Names() {
-  static const NameTable kTable{.rules = {{"*.q", "blk.*.q", RowOrder::kInterleavedHeads},
-                                          {"*.k", "blk.*.k"},
-                                          {"norm", "norm"}},
-                                .ignored = {"extra"}};
+  static const NameTable kTable{
+      .rules = {{"*.q", "blk.*.q", RowOrder::kInterleavedHeads, "blk.*.qk"},
+                {"*.k", "blk.*.k", RowOrder::kAsStored, "blk.*.qk"},
+                {"norm", "norm"}},
+      .ignored = {"extra"}};
   return kTable;
 }
 
@@ -105,6 +106,43 @@ TEST(LoadWeights, JoinsSlotsAndPutsInterleavedHeadsBack) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(norm.as<float>()[i], 0.5f + i);
   ASSERT_FALSE(fractions.empty());
   EXPECT_EQ(fractions.back(), 1.0);
+}
+
+TEST(LoadWeights, TakesSlotsOutOfAJoinedTensor) {
+  const auto checkpoint =
+      WriteCheckpoint({Counting("blk.0.qk.weight", {11, 4}), Counting("blk.0.qk.bias", {11}),
+                       Counting("blk.1.qk.weight", {11, 4}), Counting("blk.1.q.bias", {8}, 50),
+                       Counting("blk.1.k.bias", {3}, 60)});
+  WeightPlan plan;
+  Packed matrices[2];
+  View biases[2];
+  for (int i = 0; i < 2; ++i) {
+    plan.Matrix(&matrices[i],
+                {Slot(Cat(i, ".q.weight"), {8, 4}, 4), Slot(Cat(i, ".k.weight"), {3, 4}, 4)});
+    plan.Vector(&biases[i], {Slot(Cat(i, ".q.bias"), {8}, 4), Slot(Cat(i, ".k.bias"), {3}, 4)});
+  }
+  const auto memory = LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  // Heads of 4 rows of the first slot are put back, the second slot's rows are as stored.
+  const float rows[] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 9, 10};
+  for (uint32_t row = 0; row < 11; ++row) {
+    const float x = 4 * rows[row];
+    for (const Packed& matrix : matrices) {
+      EXPECT_EQ(PackedRow(matrix, row), (std::vector<float>{x, x + 1, x + 2, x + 3})) << row;
+    }
+    EXPECT_EQ(biases[0].as<float>()[row], rows[row]);
+    EXPECT_EQ(biases[1].as<float>()[row], row < 8 ? 50 + rows[row] : 60 + rows[row] - 8);
+  }
+}
+
+TEST(LoadWeights, AJoinedTensorMustHoldItsSlots) {
+  const auto checkpoint = WriteCheckpoint({Counting("blk.0.qk.weight", {12, 4})});
+  WeightPlan plan;
+  Packed matrix;
+  plan.Matrix(&matrix, {Slot("0.q.weight", {8, 4}, 4), Slot("0.k.weight", {3, 4}, 4)});
+  const auto memory = LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps()});
+  EXPECT_EQ(Message(memory.status()),
+            checkpoint->path() + ": wrong shapes: blk.0.qk.weight is [12, 4], not [11, 4]");
 }
 
 TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {

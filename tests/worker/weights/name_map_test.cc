@@ -7,16 +7,19 @@ namespace {
 
 const NameTable& Table() {
   static const NameTable kTable{
-      .rules = {{"embed", "token_embd"}, {"*.attn.q", "blk.*.attn_q", RowOrder::kInterleavedHeads}},
+      .rules = {{"embed", "token_embd"},
+                {"*.attn.q", "blk.*.attn_q", RowOrder::kInterleavedHeads, "blk.*.attn_qkv"}},
       .ignored = {"rope_freqs.weight", "old.*.inv_freq", "eyes.**"}};
   return kTable;
 }
 
 TEST(MapName, PutsTheBlocksNumberAndKeepsTheKind) {
   EXPECT_EQ(MapName(Table(), "embed.weight").tensor, "token_embd.weight");
+  EXPECT_EQ(MapName(Table(), "embed.weight").joined, "");
   const MappedName q = MapName(Table(), "12.attn.q.bias");
   EXPECT_EQ(q.tensor, "blk.12.attn_q.bias");
   EXPECT_EQ(q.order, RowOrder::kInterleavedHeads);
+  EXPECT_EQ(q.joined, "blk.12.attn_qkv.bias");
 }
 
 TEST(MapName, GivesNothingForAnUnknownSlot) {

@@ -1,0 +1,235 @@
+// Blocks are described one by one with "*" in place of their number; those that read the same are
+// one entry.
+#include "worker/models/describe.h"
+
+#include <algorithm>
+
+#include "worker/models/open.h"
+#include "worker/weights/resolve.h"
+
+namespace shardline {
+namespace {
+
+using Row = std::vector<std::string>;
+
+// Columns two spaces apart, each line behind `indent`; nothing behind the last cell.
+std::string Table(const std::vector<Row>& rows, std::string_view indent) {
+  std::vector<size_t> widths;
+  for (const Row& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string out;
+  for (const Row& row : rows) {
+    std::string line(indent);
+    for (size_t i = 0; i < row.size(); ++i) {
+      line += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::string RopeText(const Rope& rope) {
+  std::string text = Cat("theta ", rope.theta, ", ", rope.rot_dim, " dimensions");
+  struct Scaling {
+    std::string operator()(const NoScaling&) const { return ""; }
+    std::string operator()(const LinearScaling& s) const { return Cat(", linear by ", s.factor); }
+    std::string operator()(const DynamicScaling& s) const {
+      return Cat(", dynamic by ", s.factor, " past ", s.max_positions);
+    }
+    std::string operator()(const YarnScaling& s) const {
+      return Cat(", yarn by ", s.factor, " past ", s.original_positions);
+    }
+    std::string operator()(const LongropeScaling& s) const {
+      return Cat(", longrope past ", s.original_positions);
+    }
+    std::string operator()(const Llama3Scaling& s) const {
+      return Cat(", llama3 by ", s.factor, " past ", s.original_positions);
+    }
+  };
+  text += std::visit(Scaling{}, rope.scaling);
+  return text + (rope.divisors.empty() ? "" : ", frequencies divided by the file's");
+}
+
+std::string NormText(const RmsNorm& norm) {
+  return Cat("rms, eps ", norm.norm.eps,
+             norm.weight == VectorForm::kPlusOne ? ", one added to the weight" : "");
+}
+
+std::string AttentionText(const Attention& a) {
+  std::string text = Cat(a.heads, " heads, ", a.kv_heads, " kv_heads, head_dim ", a.head_dim, ", ",
+                         a.window > 0 ? Cat("window ", a.window) : std::string("no window"));
+  if (a.scale > 0) text += Cat(", scale ", a.scale);
+  if (a.qkv_bias || a.out_bias) text += a.out_bias ? ", biases" : ", biases of q, k, v";
+  return text + (a.head_norm ? ", norms of queries' and keys' heads" : "");
+}
+
+std::string MlpText(const Mlp& mlp) {
+  return Cat("inner ", mlp.inner, mlp.activation == Activation::kSilu ? ", silu" : ", gelu (tanh)",
+             mlp.bias ? ", biases" : "");
+}
+
+std::string ResidualText(Residual residual) {
+  return residual == Residual::kSandwich
+             ? "x += norm1_out(attn(norm1(x))); x += norm2_out(mlp(norm2(x)))"
+             : "x += attn(norm1(x)); x += mlp(norm2(x))";
+}
+
+std::string ShapeText(const WeightSlot& slot) {
+  std::string text;
+  for (const Axis& axis : slot.axes) {
+    text += Cat(text.empty() ? "[" : ", ", axis.name, " ", axis.size);
+  }
+  return text + "]";
+}
+
+std::string StoredText(const WeightSlot& slot, const Source& source) {
+  const int64_t rows = slot.axes[0].size;
+  std::string text = Cat(source.tensor->name);
+  if (source.tensor->shape[0] != rows) {
+    text += Cat(" rows ", source.first_row, "-", source.first_row + rows - 1);
+  }
+  return text + (source.order == RowOrder::kInterleavedHeads ? " (heads interleaved)" : "");
+}
+
+// "12.attn.q.weight" -> 12; -1 outside of blocks.
+int64_t BlockOf(const std::string& slot) {
+  return slot[0] >= '0' && slot[0] <= '9' ? std::stoll(slot) : -1;
+}
+
+// The number of a block becomes "*": in its slot's name the first part, in its tensor's the part
+// that is the number.
+std::string Starred(const std::string& name, int64_t block) {
+  if (block < 0) return name;
+  const std::string number = Cat(block);
+  std::string padded = Cat(".", name, ".");
+  const size_t at = padded.find(Cat(".", number, "."));
+  if (at != std::string::npos) padded.replace(at + 1, number.size(), "*");
+  return padded.substr(1, padded.size() - 2);
+}
+
+// "0-4, 6-10, 12"
+std::string Ranges(const std::vector<size_t>& numbers) {
+  std::string out;
+  for (size_t i = 0, last = 0; i < numbers.size(); i = last + 1) {
+    for (last = i; last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1;) ++last;
+    out += Cat(out.empty() ? "" : ", ", numbers[i]);
+    if (last > i) out += Cat("-", numbers[last]);
+  }
+  return out;
+}
+
+class Description {
+ public:
+  Description(OpenedModel& opened, const Sources& sources)
+      : opened_(opened), weights_(opened.decoder->spec().blocks.size() + 1) {
+    const WeightPlan& plan = opened.decoder->plan();
+    for (size_t i = 0; i < plan.matrices.size(); ++i) {
+      Take(plan.matrices[i].parts, sources.matrices[i]);
+    }
+    for (size_t i = 0; i < plan.vectors.size(); ++i) {
+      Take(plan.vectors[i].parts, sources.vectors[i]);
+    }
+  }
+
+  std::string Text() const {
+    return Cat(Header(), Blocks(), "\noutside of blocks\n", Table(weights_[0], "  "), "\n", Axes(),
+               "\n", StateGroups());
+  }
+
+ private:
+  void Take(const std::vector<WeightSlot>& slots, const std::vector<Source>& sources) {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const int64_t block = BlockOf(slots[i].name);
+      weights_[block + 1].push_back({Starred(slots[i].name, block), ShapeText(slots[i]),
+                                     Starred(StoredText(slots[i], sources[i]), block)});
+      for (const Axis& axis : slots[i].axes) {
+        if (std::find(axes_.begin(), axes_.end(), axis) == axes_.end()) axes_.push_back(axis);
+      }
+    }
+  }
+
+  std::string Header() const {
+    const ModelInfo& info = opened_.info;
+    const ModelSpec& spec = opened_.decoder->spec();
+    std::vector<Row> rows = {
+        {"family", info.family},
+        {"arithmetic", info.arithmetic},
+        {"quantisation", info.quantisation},
+        {"parameters", Cat(info.parameters)},
+        {"vocabulary", Cat(spec.vocabulary)},
+        {"hidden", Cat(spec.hidden)},
+        {"context", Cat(info.context_tokens)},
+        {"head", spec.tied_head ? "the embedding's matrix" : "a matrix of its own"},
+        {"final norm", NormText(spec.final_norm)}};
+    if (spec.embedding_scale != 1)
+      rows.push_back({"embedding", Cat("times ", spec.embedding_scale)});
+    return Table(rows, "");
+  }
+
+  std::string BlockText(size_t index) const {
+    const Block& block = opened_.decoder->spec().blocks[index];
+    const auto& attention = std::get<Attention>(block.mixer);
+    return Cat(Table({{"order", ResidualText(block.residual)},
+                      {"norms", NormText(block.norm)},
+                      {"attn", AttentionText(attention)},
+                      {"rope", RopeText(attention.rope)},
+                      {"mlp", MlpText(std::get<Mlp>(block.ffn))}},
+                     "  "),
+               Table(weights_[index + 1], "  "));
+  }
+
+  std::string Blocks() const {
+    std::vector<std::pair<std::string, std::vector<size_t>>> groups;
+    for (size_t i = 0; i + 1 < weights_.size(); ++i) {
+      std::string text = BlockText(i);
+      auto group = std::find_if(groups.begin(), groups.end(),
+                                [&](const auto& known) { return known.first == text; });
+      if (group == groups.end()) group = groups.insert(groups.end(), {std::move(text), {}});
+      group->second.push_back(i);
+    }
+    std::string out;
+    for (const auto& [text, blocks] : groups) {
+      out += Cat(blocks.size() == 1 ? "\nblock " : "\nblocks ", Ranges(blocks), "\n", text);
+    }
+    return out;
+  }
+
+  std::string Axes() const {
+    std::vector<Row> rows = {{"axis", "length", "granule"}};
+    for (const Axis& axis : axes_) {
+      rows.push_back({axis.name, Cat(axis.size),
+                      axis.granule > 0 ? Cat(axis.granule) : std::string("whole on every rank")});
+    }
+    return Table(rows, "");
+  }
+
+  std::string StateGroups() const {
+    std::vector<Row> rows = {
+        {"state group", "layers", "kv_heads", "head_dim", "window", "type", "bytes per block"}};
+    for (const StateGroup& group : opened_.decoder->state_groups()) {
+      rows.push_back({Cat(rows.size() - 1), Cat(group.layers), Cat(group.kv_heads),
+                      Cat(group.head_dim),
+                      group.window > 0 ? Cat(group.window) : std::string("none"),
+                      std::string(NameOf(group.type)), Cat(group.block_bytes())});
+    }
+    return Cat(Table(rows, ""), "a block holds ", kBlockTokens, " positions\n");
+  }
+
+  OpenedModel& opened_;
+  std::vector<std::vector<Row>> weights_;  // by block number + 1; [0]: outside of blocks
+  std::vector<Axis> axes_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::string> DescribeModel(const ModelOptions& options) {
+  SL_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options));
+  SL_ASSIGN_OR_RETURN(const Sources sources,
+                      ResolveSources(*opened.checkpoint, opened.names, opened.decoder->plan()));
+  return Description(opened, sources).Text();
+}
+
+}  // namespace shardline
