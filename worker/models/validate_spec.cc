@@ -14,8 +14,9 @@ bool AllPositive(const std::vector<float>& values) {
 
 // Adding it to a mean of squares must leave a positive number.
 absl::Status ValidateNorm(const RmsNorm& norm) {
-  if (std::isfinite(norm.eps) && norm.eps >= 0) return absl::OkStatus();
-  return InvalidArgument("rms_norm_eps (layer_norm_rms_epsilon) ", norm.eps, " is negative");
+  const double eps = norm.norm.eps;
+  if (std::isfinite(eps) && eps >= 0) return absl::OkStatus();
+  return InvalidArgument("rms_norm_eps (layer_norm_rms_epsilon) ", eps, " is negative");
 }
 
 absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
