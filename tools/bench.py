@@ -107,6 +107,11 @@ def report(flags, found, bandwidth, held, stored):
     table(rows)
 
 
+def tell(number, side, found):
+    speeds = ", ".join(f"{load} {speed:.1f}" for load, speed in found[side][-1].items())
+    print(f"round {number + 1}, {side}: {speeds}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tools/dev bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default=os.environ.get("SHARDLINE_MODELS", "models") + "/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -133,7 +138,8 @@ def main():
     if with_peer:
         print(f"peer: {run(flags.peer_python, PEER, '--version').strip()}, {stored / 1e6:.0f} MB of weights\n  {shlex.join(peer)}")
     else:
-        print("peer: not installed; ours alone. To install llama.cpp:\n"
+        print("peer: not installed; ours alone. To install llama.cpp (compiled here, which takes some twenty minutes on two cores;\n"
+              "cyllama in place of llama-cpp-python brings it compiled, for AVX2):\n"
               "  python3 -m venv .venv-bench && .venv-bench/bin/pip install llama-cpp-python")
     print(f"{flags.threads} threads; {os.cpu_count()} processors; load average before: {os.getloadavg()[0]:.1f}", flush=True)
 
@@ -143,11 +149,11 @@ def main():
         for number in range(flags.rounds):
             probe()
             found["ours"].append(ours(address, flags))
-            print(f"round {number + 1}, ours: {found['ours'][-1]}", flush=True)
+            tell(number, "ours", found)
             probe()
             if with_peer:
                 found["peer"].append(json.loads(run(*peer)))
-                print(f"round {number + 1}, peer: {found['peer'][-1]}", flush=True)
+                tell(number, "peer", found)
     probe()
     bandwidth = statistics.median(probes)
     print(f"read bandwidth: {' '.join(f'{one:.1f}' for one in probes)}; median {bandwidth:.1f} GB/s")

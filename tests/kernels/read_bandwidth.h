@@ -29,20 +29,25 @@ class Memory {
 
 typedef long Words __attribute__((vector_size(64)));
 
-// Reads all of it on all threads, each from four places at once and with prefetches, as the
-// products do.
+// One thread's part, four streams of `quarter` each, with prefetches as the products have. In the
+// widest registers: narrower ones read half as fast.
+[[gnu::target_clones("avx512f", "avx2", "default")]] static void ReadPart(const Words* p,
+                                                                          size_t quarter) {
+  Words sum[4] = {};
+  for (size_t i = 0; i < quarter; ++i) {
+    for (size_t j = 0; j < 4; ++j) {
+      __builtin_prefetch(p + j * quarter + i + 32);
+      sum[j] ^= p[j * quarter + i];
+    }
+  }
+  for (Words& s : sum) asm volatile("" : : "m"(s));  // so that the reads are not left out
+}
+
+// Reads all of it on all threads.
 inline void Read(ThreadPool& pool, const void* data, size_t bytes) {
   pool.Run([&](int part, int parts) {
     const size_t quarter = bytes / 256 / static_cast<size_t>(parts);
-    const auto* p = static_cast<const Words*>(data) + quarter * 4 * static_cast<size_t>(part);
-    Words sum[4] = {};
-    for (size_t i = 0; i < quarter; ++i) {
-      for (size_t j = 0; j < 4; ++j) {
-        __builtin_prefetch(p + j * quarter + i + 32);
-        sum[j] ^= p[j * quarter + i];
-      }
-    }
-    for (Words& s : sum) asm volatile("" : : "m"(s));  // so that the reads are not left out
+    ReadPart(static_cast<const Words*>(data) + quarter * 4 * static_cast<size_t>(part), quarter);
   });
 }
 
