@@ -154,7 +154,8 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.load_limit_seconds = absl::GetFlag(FLAGS_load_limit_seconds);
   SL_RETURN_IF_ERROR(Check(settings));
   if (settings.model_name.empty()) settings.model_name = ModelNameOf(settings.model);
-  if (settings.worker_program.empty()) settings.worker_program = ProgramBesideThisOne("shardline-worker");
+  if (settings.worker_program.empty())
+    settings.worker_program = ProgramBesideThisOne("shardline-worker");
   return settings;
 }
 

@@ -180,10 +180,11 @@ class Config(HostileTest):
             "100 MB of spaces": self.config(lambda text: text + b" " * 10 ** 8),
             "2 * 10^6 values": self.config(lambda text: b'{"a":[' + b"1," * 2200000 + b"1]," + text[1:]),
         })
-        self.all_served({
+        odd = {
             "10^5 keys": self.config(lambda text: b"{" + b"".join(b'"k%d":1,' % i for i in range(100000)) + text[1:]),
             "a byte order mark": self.config(lambda text: b"\xef\xbb\xbf" + text),
-        })
+        }
+        self.all_served({name: (make, ()) for name, (make, _) in odd.items()})  # not worth a warning
 
     def test_integers(self):
         for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",

@@ -6,7 +6,6 @@
 #include <ATen/ops/linear.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/InferenceMode.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "kernels/reference/tensor.h"
+#include "tests/kernels/read_bandwidth.h"
 #include "tests/kernels/tensor.h"
 
 namespace shardline {
@@ -24,23 +24,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kThreads = 2;
-
-// Memory in huge pages, as the worker's weights are.
-class Memory {
- public:
-  explicit Memory(size_t bytes) : bytes_(bytes) {
-    data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    madvise(data_, bytes, MADV_HUGEPAGE);
-  }
-  ~Memory() { munmap(data_, bytes_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() const { return data_; }
-
- private:
-  size_t bytes_;
-  void* data_;
-};
 
 double Median(std::vector<double> times) {
   std::sort(times.begin(), times.end());
@@ -52,25 +35,6 @@ double Seconds(const F& f) {
   const auto start = Clock::now();
   f();
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-typedef long Words __attribute__((vector_size(64)));
-
-// Reads all of it on all threads, each from four places at once and with prefetches, as the
-// products do.
-void Read(ThreadPool& pool, const void* data, size_t bytes) {
-  pool.Run([&](int part, int parts) {
-    const size_t quarter = bytes / 256 / static_cast<size_t>(parts);
-    const auto* p = static_cast<const Words*>(data) + quarter * 4 * static_cast<size_t>(part);
-    Words sum[4] = {};
-    for (size_t i = 0; i < quarter; ++i) {
-      for (size_t j = 0; j < 4; ++j) {
-        __builtin_prefetch(p + j * quarter + i + 32);
-        sum[j] ^= p[j * quarter + i];
-      }
-    }
-    for (Words& s : sum) benchmark::DoNotOptimize(s);
-  });
 }
 
 // Copies of one [n, k] matrix, enough of them that no cache holds them all.

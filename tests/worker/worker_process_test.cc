@@ -35,7 +35,10 @@ TEST(WorkerProcess, BadFlagsAreOneLineAndExitTwo) {
            {"--channel-fd=3 --epoch=1 --model=x --max-sequences=0", "--max-sequences"},
            {"--channel-fd=3 --epoch=1 --model=x --max-batch-tokens=0", "--max-batch-tokens"},
            {"--channel-fd=3 --epoch=1 --model=x --threads=-1", "--threads"},
-           {"--channel-fd=77 --epoch=1 --model=x", "77"}}) {
+           {"--channel-fd=77 --epoch=1 --model=x", "77"},
+           {"--print-spec", "--model"},
+           {"--print-spec --model=x --dtype=f64", "--dtype"},
+           {"--print-spec --model=/nonexistent", "/nonexistent"}}) {
     const auto [text, code] = RunByHand(flags);
     EXPECT_EQ(code, 2) << flags;
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
