@@ -117,8 +117,8 @@ absl::StatusOr<std::vector<SafetensorsTensor>> ReadFile(std::span<const std::byt
   return tensors;
 }
 
-// A shard's name is a plain file name: an index must not reach outside its directory, nor write more
-// than a line into an error.
+// A shard's name is a plain file name: an index must not reach outside its directory, nor write
+// more than a line into an error.
 absl::Status CheckFileName(std::string_view file) {
   const bool odd = std::any_of(file.begin(), file.end(), [](unsigned char c) {
     return c < 0x20 || c == 0x7f || c == '/' || c == '\\';

@@ -12,8 +12,8 @@
 
 namespace shardline {
 
-// `name` is for errors. Refuses invalid JSON, invalid UTF-8, nesting deeper than 64 and more than 2^23
-// values, each of which takes some forty bytes.
+// `name` is for errors. Refuses invalid JSON, invalid UTF-8, nesting deeper than 64 and more than
+// 2^23 values, each of which takes some forty bytes.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view name);
 // A part of the pipeline with all parts inside it: refuses more of them than any tokenizer has, for
 // each costs time on every text.

@@ -26,7 +26,7 @@ class WordCache {
 };
 
 constexpr size_t kCachedWordBytes = 64;
-constexpr size_t kUncachedWords = 200;  // a short text does not pay for the cache
+constexpr size_t kUncachedWords = 200;              // a short text does not pay for the cache
 constexpr size_t kMaxTokenBytes = 64 << 10;         // of a token as text
 constexpr size_t kMaxRawBytes = size_t{512} << 20;  // of all tokens
 constexpr double kMaxTemplateIds = 1 << 14;
