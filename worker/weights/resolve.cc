@@ -19,7 +19,7 @@ class Resolver {
 
   std::vector<Source> Parts(const std::vector<WeightSlot>& slots) {
     std::vector<Source> sources;
-    for (const WeightSlot& slot : slots) sources.push_back(Find(slot));
+    for (size_t i = 0; i < slots.size(); ++i) sources.push_back(Find(slots, i));
     return sources;
   }
 
@@ -45,21 +45,38 @@ class Resolver {
     if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
   }
 
-  Source Find(const WeightSlot& slot) {
-    const MappedName name = MapName(names_, slot.name);
+  // Parts whose names map to one tensor are its rows, one below the other.
+  Source Find(const std::vector<WeightSlot>& slots, size_t part) {
+    const MappedName name = MapName(names_, slots[part].name);
+    int64_t before = 0, rows = 0;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const bool shared =
+          !name.tensor.empty() && MapName(names_, slots[i].name).tensor == name.tensor;
+      if (i != part && !shared) continue;
+      if (i < part) before += slots[i].axes[0].size;
+      rows += slots[i].axes[0].size;
+    }
+    const Source source = Take(slots[part], name, rows, /*first=*/before == 0);
+    return {source.tensor, source.order, before};
+  }
+
+  Source Take(const WeightSlot& slot, const MappedName& name, int64_t rows, bool first) {
     const StoredTensor* tensor = checkpoint_.Find(name.tensor);
     if (tensor == nullptr) {
-      missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor);
+      if (first)
+        missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")")
+                                               : name.tensor);
       return {};
     }
     used_.insert(tensor->name);
     std::vector<int64_t> shape;
     for (const Axis& axis : slot.axes) shape.push_back(axis.size);
-    if (tensor->shape != shape) {
+    shape[0] = rows;
+    if (first && tensor->shape != shape) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }
-    if (tensor->type == StoredType::kOther) {
+    if (first && tensor->type == StoredType::kOther) {
       unreadable_.push_back(Cat(tensor->name, " is ", tensor->type_name));
     }
     return {tensor, name.order};

@@ -13,6 +13,7 @@ namespace shardline {
 struct Source {
   const StoredTensor* tensor = nullptr;
   RowOrder order = RowOrder::kAsStored;
+  int64_t first_row = 0;  // of the slot's rows in the tensor
 };
 
 // By matrix (or vector) and part, as in the plan.
