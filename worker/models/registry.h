@@ -30,6 +30,7 @@ const Family& LlamaFamily();
 const Family& MistralFamily();
 const Family& Qwen2Family();
 const Family& Gemma3Family();
+const Family& Qwen3Family();
 const Family& GemmaFamily();
 
 }  // namespace shardline
