@@ -32,5 +32,6 @@ const Family& Qwen2Family();
 const Family& Gemma3Family();
 const Family& Qwen3Family();
 const Family& GemmaFamily();
+const Family& Gemma2Family();
 
 }  // namespace shardline
