@@ -33,5 +33,6 @@ const Family& Gemma3Family();
 const Family& Qwen3Family();
 const Family& GemmaFamily();
 const Family& Gemma2Family();
+const Family& Phi3Family();
 
 }  // namespace shardline
