@@ -34,5 +34,6 @@ const Family& Qwen3Family();
 const Family& GemmaFamily();
 const Family& Gemma2Family();
 const Family& Phi3Family();
+const Family& GraniteFamily();
 
 }  // namespace shardline
