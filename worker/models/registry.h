@@ -35,5 +35,6 @@ const Family& GemmaFamily();
 const Family& Gemma2Family();
 const Family& Phi3Family();
 const Family& GraniteFamily();
+const Family& Olmo2Family();
 
 }  // namespace shardline
