@@ -36,5 +36,6 @@ const Family& Gemma2Family();
 const Family& Phi3Family();
 const Family& GraniteFamily();
 const Family& Olmo2Family();
+const Family& HeliumFamily();
 
 }  // namespace shardline
