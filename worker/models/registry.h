@@ -37,5 +37,7 @@ const Family& Phi3Family();
 const Family& GraniteFamily();
 const Family& Olmo2Family();
 const Family& HeliumFamily();
+const Family& GlmFamily();
+const Family& Glm4Family();
 
 }  // namespace shardline
