@@ -69,7 +69,8 @@ struct AttentionArgs {
   const AttentionRow* rows = nullptr;
   int32_t row_count = 0;
   float scale = 1.0f;
-  int64_t window = 0;  // a query sees so many positions, its own the last; 0: all before it
+  int64_t window = 0;   // a query sees so many positions, its own the last; 0: all before it
+  float score_cap = 0;  // > 0: scores become cap * tanh(score / cap), after `scale`
 };
 
 // Limits that size the scratch buffer.
@@ -115,6 +116,8 @@ struct Ops {
   void (*gated)(const OpContext&, Activation act, const View& gate, const View& up, const View& y);
   // x += y, rounded to x's type. Both [tokens, hidden].
   void (*add)(const OpContext&, const View& x, const View& y);
+  // x *= factor; then, with cap > 0, x = cap * tanh(x / cap). Rounded once. [tokens, n].
+  void (*scale)(const OpContext&, const View& x, float factor, float cap);
 };
 
 // The CPU's own kernels at the fastest instruction set of this machine;

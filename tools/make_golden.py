@@ -19,6 +19,7 @@ then fixed when the token is first run, which is the rule in worker/layers/rope.
 
 import argparse
 import json
+import math
 import pathlib
 import shutil
 import sys
@@ -82,6 +83,25 @@ def gemma3_seeing(**changes):
             "vision_config": vision}
 
 
+# A family whose configuration is like Llama's; `stem` is that of its class in transformers.
+def like_llama(stem, model_type, **changes):
+    return base(architectures=[stem + "ForCausalLM"], model_type=model_type, pad_token_id=0, **changes)
+
+
+def qwen3(**changes):
+    return like_llama("Qwen3", "qwen3", rope_theta=1000000.0, head_dim=24, **changes)
+
+
+def gemma2(**changes):
+    return like_llama("Gemma2", "gemma2", num_hidden_layers=4, sliding_window=8, head_dim=24, hidden_act=None,
+                      hidden_activation="gelu_pytorch_tanh", **changes)
+
+
+def granite(**changes):
+    return like_llama("Granite", "granite", embedding_multiplier=3.3, residual_multiplier=0.45,
+                      attention_multiplier=0.3, logits_scaling=2.5, **changes)
+
+
 def ramp(first, step, count):
     return [round(first + step * i, 4) for i in range(count)]
 
@@ -133,6 +153,49 @@ CHECKPOINTS = {
         | {"hidden_size": 32, "intermediate_size": 48}, torch.float32, 1),
     "gemma3_seeing": (gemma3_seeing(), torch.bfloat16, 1),
     "gemma3_seeing_old_names": (gemma3_seeing(), torch.bfloat16, 1),
+    "qwen3_tied": (qwen3(tie_word_embeddings=True, num_attention_heads=3, num_key_value_heads=1), torch.bfloat16, 1),
+    "qwen3_windows_biases": (qwen3(num_hidden_layers=3, attention_bias=True, use_sliding_window=True, sliding_window=8,
+                                   max_window_layers=1), torch.bfloat16, 1),
+    "gemma": (like_llama("Gemma", "gemma", num_key_value_heads=1, head_dim=24, hidden_act="gelu",
+                         tie_word_embeddings=True), torch.bfloat16, 1),
+    "gemma_biases": (like_llama("Gemma", "gemma", num_attention_heads=3, num_key_value_heads=3, head_dim=24,
+                                hidden_act="gelu_pytorch_tanh", attention_bias=True, tie_word_embeddings=False),
+                     torch.float16, 1),
+    "gemma2": (gemma2(query_pre_attn_scalar=24, attn_logit_softcapping=5.0, final_logit_softcapping=3.0),
+               torch.bfloat16, 1),
+    "gemma2_layer_types": (
+        gemma2(query_pre_attn_scalar=20, tie_word_embeddings=False, attention_bias=True,
+               layer_types=["full_attention", "sliding_attention", "sliding_attention", "full_attention"])
+        | {"attn_logit_softcapping": None, "final_logit_softcapping": None}, torch.bfloat16, 1),
+    "phi3_window": (like_llama("Phi3", "phi3", sliding_window=8, num_hidden_layers=3), torch.bfloat16, 1),
+    "phi3_longrope": (
+        like_llama("Phi3", "phi3", tie_word_embeddings=True, original_max_position_embeddings=24, rope_theta=None,
+                   rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+                                    "short_factor": ramp(1.0, 0.05, 6), "long_factor": ramp(1.5, 1.25, 6)}),
+        torch.bfloat16, 1),
+    "granite": (granite(tie_word_embeddings=True), torch.bfloat16, 1),
+    "granite_biases": (granite(attention_bias=True, mlp_bias=True, num_attention_heads=2, num_key_value_heads=None,
+                               rope_scaling={"type": "linear", "factor": 2.0}), torch.float32, 1),
+    "olmo2": (like_llama("Olmo2", "olmo2"), torch.bfloat16, 1),
+    "olmo2_biases_yarn": (
+        like_llama("Olmo2", "olmo2", attention_bias=True, hidden_size=48, num_attention_heads=3, num_key_value_heads=1,
+                   tie_word_embeddings=True, rope_scaling={"rope_type": "yarn", "factor": 4.0,
+                                                           "original_max_position_embeddings": 32}),
+        torch.bfloat16, 1),
+    "helium": (like_llama("Helium", "helium", head_dim=16), torch.bfloat16, 1),
+    "helium_biases": (like_llama("Helium", "helium", head_dim=16, attention_bias=True, mlp_bias=True, hidden_size=48,
+                                 num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=True),
+                      torch.bfloat16, 1),
+    "glm": (like_llama("Glm", "glm", head_dim=24), torch.bfloat16, 1),
+    "glm_linear_tied": (
+        like_llama("Glm", "glm", head_dim=16, attention_bias=False, partial_rotary_factor=0.25, tie_word_embeddings=True,
+                   num_attention_heads=3, num_key_value_heads=1, rope_scaling={"type": "linear", "factor": 2.0}),
+        torch.bfloat16, 1),
+    "glm4": (like_llama("Glm4", "glm4", head_dim=24, attention_bias=False), torch.bfloat16, 1),
+    "glm4_biases": (like_llama("Glm4", "glm4", head_dim=16, num_key_value_heads=1, tie_word_embeddings=True),
+                    torch.bfloat16, 1),
+    "yi_old_names": (base(num_key_value_heads=1, rope_theta=5000000.0, hidden_size=32, intermediate_size=48),
+                     torch.bfloat16, 1),
     "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
 }
 
@@ -142,6 +205,10 @@ LONG_PROMPTS = {"mistral_long": 530}
 OLD_NAMES = {"gemma3_seeing_old_names": (("model.language_model.", "language_model.model."),
                                          ("model.vision_tower.", "vision_tower."),
                                          ("model.multi_modal_projector.", "multi_modal_projector."))}
+
+# The same for files that transformers does not read: after the reference has been made, names within tensors' names
+# and the architecture.
+FOREIGN_NAMES = {"yi_old_names": ("YiForCausalLM", (("input_layernorm", "ln1"), ("post_attention_layernorm", "ln2")))}
 
 GGUF_BASE = base(intermediate_size=96)
 # name -> (config, tensor type, extra metadata)
@@ -164,6 +231,13 @@ GGUFS = {
         base(intermediate_size=96, attention_bias=True, mlp_bias=True,
              rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
         "Q8_0", {"type": "yarn", "factor": 4.0, "orig_ctx": 32}),
+    "gguf_phi3_q4_0": (
+        like_llama("Phi3", "phi3", intermediate_size=96, sliding_window=8, original_max_position_embeddings=24,
+                   rope_theta=None,
+                   rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+                                    "short_factor": ramp(1.0, 0.05, 6), "long_factor": ramp(1.5, 1.25, 6)}),
+        "Q4_0", {}),
+    "gguf_granite_q8_0": (granite(intermediate_size=96), "Q8_0", {}),
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
@@ -171,7 +245,9 @@ GGUFS = {
 
 
 # The same weights as a checkpoint above, in the other format.
-GGUF_COPIES = {"gguf_of_llama": "llama", "gguf_of_qwen2_tied": "qwen2_tied", "gguf_of_gemma3": "gemma3"}
+GGUF_COPIES = {"gguf_of_" + name: name
+               for name in ("llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite",
+                            "olmo2", "glm", "glm4")}
 
 
 def redraw(model, seed):
@@ -280,6 +356,12 @@ def make_checkpoint(name, config, dtype, shards):
         tensors = {old + key.removeprefix(new) if key.startswith(new) else key: tensors[key] for key in tensors}
     save_shards(folder, tensors, shards)
     save_file(reference(lambda: load(folder, config), prompts_for(name, config)), folder / "reference.safetensors")
+    if name in FOREIGN_NAMES:
+        architecture, parts = FOREIGN_NAMES[name]
+        for new, old in parts:
+            tensors = {key.replace(new, old): tensors[key] for key in tensors}
+        save_shards(folder, tensors, shards)
+        (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}, indent=1) + "\n")
 
 
 def permute(rows, heads):
@@ -295,21 +377,26 @@ GGUF_NAMES = {  # of Llama and Qwen2
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
+    "self_attn.o_proj": "attn_output", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
 
 
-GEMMA3_GGUF_NAMES = GGUF_NAMES | {
+SANDWICH_GGUF_NAMES = GGUF_NAMES | {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
-    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
 }
-GGUF_ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "gemma3_text": "gemma3"}
+GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
+NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
+                 "glm4": GLM4_GGUF_NAMES}
+GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm"}  # where it is not the model type
+GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
+PERMUTED = ("llama", "granite")  # rows of heads are written interleaved
 
 
 def gguf_name(name, config):
-    names = GEMMA3_GGUF_NAMES if config.model_type == "gemma3_text" else GGUF_NAMES
+    names = NAMES_BY_TYPE.get(config.model_type, GGUF_NAMES)
     stem, kind = name.rsplit(".", 1)
     if stem.startswith("model.layers."):
         _, _, layer, part = stem.split(".", 3)
@@ -318,7 +405,7 @@ def gguf_name(name, config):
 
 
 def gguf_heads(name, config):
-    if config.model_type != "llama":
+    if config.model_type not in PERMUTED:
         return 0
     if ".q_proj" in name:
         return config.num_attention_heads
@@ -326,7 +413,7 @@ def gguf_heads(name, config):
 
 
 def gguf_writer(path, config, scaling):
-    writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES[config.model_type])
+    writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES.get(config.model_type, config.model_type))
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -339,12 +426,27 @@ def gguf_writer(path, config, scaling):
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(int(head_dim * (rope.get("partial_rotary_factor") or 1)))
     writer.add_vocab_size(config.vocab_size)
     if config.model_type == "gemma3_text":
         writer.add_sliding_window(config.sliding_window)
         writer.add_uint32("gemma3.attention.sliding_window_pattern", config.layer_types.index("full_attention") + 1)
         scaling = rope["full_attention"] | {"type": rope["full_attention"]["rope_type"]}
+    if config.model_type == "gemma2":
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.model_type == "phi3":
+        writer.add_sliding_window(config.sliding_window or 0)
+        writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
+        ratio = config.max_position_embeddings / config.original_max_position_embeddings
+        writer.add_rope_scaling_attn_factors(
+            math.sqrt(1 + math.log(ratio) / math.log(config.original_max_position_embeddings)))
+    if config.model_type == "granite":
+        writer.add_attention_scale(config.attention_multiplier)
+        writer.add_embedding_scale(config.embedding_multiplier)
+        writer.add_residual_scale(config.residual_multiplier)
+        writer.add_logit_scale(config.logits_scaling)
     if scaling:
         writer.add_rope_scaling_type(gguf.RopeScalingType(scaling["type"]))
         writer.add_rope_scaling_factor(scaling["factor"])
@@ -392,7 +494,7 @@ def write_gguf(writer, model, kind):
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
         rows, heads = value.float().numpy(), gguf_heads(key, config)
-        if config.model_type == "gemma3_text" and "norm" in key:
+        if config.model_type in GEMMAS and "norm" in key:
             rows = rows + np.float32(1)  # as llama.cpp's converter writes them
         if heads:
             rows = permute(rows, heads)
@@ -405,6 +507,10 @@ def write_gguf(writer, model, kind):
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
         plain = 1.0 / config.rope_parameters["rope_theta"] ** exponent
         writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy().astype(np.float32))
+    for factors in ("long", "short"):
+        if f"{factors}_factor" in config.rope_parameters:
+            writer.add_tensor(f"rope_factors_{factors}.weight",
+                              np.array(config.rope_parameters[f"{factors}_factor"], dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

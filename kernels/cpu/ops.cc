@@ -119,6 +119,10 @@ struct Functions {
     ForRows(context, x.shape[0], x.shape[1],
             [&](int64_t begin, int64_t end) { kKernels.add(x, y, begin, end); });
   }
+  static void Scale(const OpContext& context, const View& x, float factor, float cap) {
+    ForRows(context, x.shape[0], cap > 0 ? 4 * x.shape[1] : x.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.scale(x, factor, cap, begin, end); });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -132,7 +136,8 @@ struct Functions {
             .kv_write = KvWrite,
             .attention = Attention,
             .gated = Gated,
-            .add = Add};
+            .add = Add,
+            .scale = Scale};
   }
 };
 

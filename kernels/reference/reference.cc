@@ -113,6 +113,7 @@ void Attention(const OpContext&, const AttentionArgs& args) {
     const at::Tensor v = Gather(args.pages.v, row, begin, end).repeat_interleave(group, 0);
     at::Tensor scores =
         at::matmul(q, k.transpose(1, 2)) * args.scale;  // [heads, tokens, end - begin]
+    if (args.score_cap > 0) scores = at::tanh(scores / args.score_cap) * args.score_cap;
     const at::Tensor ones = at::ones({row.token_count, end - begin}, at::kBool);
     const int64_t own = row.first_position - begin;  // the first token's column
     const at::Tensor unseen = ones.triu(own + 1).logical_or(ones.tril(own - window));
@@ -140,6 +141,12 @@ void Add(const OpContext&, const View& x, const View& y) {
   sum.copy_(F32(sum) + F32(TensorOf(y)));
 }
 
+void Scale(const OpContext&, const View& x, float factor, float cap) {
+  const c10::InferenceMode guard;
+  const at::Tensor scaled = F32(TensorOf(x)) * factor;
+  TensorOf(x).copy_(cap > 0 ? at::tanh(scaled / cap) * cap : scaled);
+}
+
 constexpr Ops kReferenceOps = {.name = "reference",
                                .instruction_set = "libtorch",
                                .scratch_bytes = ScratchBytes,
@@ -152,7 +159,8 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .kv_write = KvWrite,
                                .attention = Attention,
                                .gated = Gated,
-                               .add = Add};
+                               .add = Add,
+                               .scale = Scale};
 
 }  // namespace
 

@@ -74,6 +74,7 @@ long Allocations(const Ops& ops, DType type, int64_t tokens, int threads) {
       {.q = q, .out = out, .pages = kv_pages, .rows = &row, .row_count = 1, .scale = 0.1f});
   ops.gated(machine, Activation::kSilu, x, x, y);
   ops.add(machine, x, y);
+  ops.scale(machine, x, 0.5f, 2.0f);
   return allocations.load() - before;
 }
 

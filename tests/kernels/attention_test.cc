@@ -20,6 +20,7 @@ struct Dims {
   int64_t heads, kv_heads, head_dim, block_tokens;
   DType type = DType::kF32, cache = DType::kF32;
   int64_t window = 0;
+  float score_cap = 0;
 };
 
 // Some sequences with their queries, keys and values, cached in shuffled blocks.
@@ -107,7 +108,8 @@ class Sequences {
                              .rows = rows.data(),
                              .row_count = static_cast<int32_t>(rows.size()),
                              .scale = Scale(),
-                             .window = dims_.window});
+                             .window = dims_.window,
+                             .score_cap = dims_.score_cap});
     EXPECT_TRUE(bout.GuardIntact());
     int64_t at = 0;
     for (const Piece& piece : pieces) {
@@ -139,6 +141,8 @@ class Sequences {
         dot += at(*q, position, head, i) * testing::RoundTo(dims_.cache, at(*k, p, kv_head, i));
       }
       weight.push_back(dot * Scale());
+      const double cap = dims_.score_cap;
+      if (cap > 0) weight.back() = cap * std::tanh(weight.back() / cap);
       max = std::max(max, weight.back());
     }
     for (double& w : weight) sum += w = std::exp(w - max);
@@ -179,6 +183,7 @@ std::vector<Dims> AllDims() {
     all.push_back({6, 2, 24, 16, type, cache, 8});
     all.push_back({4, 1, 16, 16, type, cache, 1});
     all.push_back({2, 2, 40, 16, type, cache, 270});
+    all.push_back({4, 2, 24, 16, type, cache, 270, 1.5f});
   }
   all.push_back({6, 1, 72, 16, DType::kF16, DType::kF16});
   all.push_back({6, 3, 24, 16, DType::kF16, DType::kF16, 33});
@@ -188,7 +193,7 @@ std::vector<Dims> AllDims() {
 std::string Name(const Ops& ops, const Dims& d) {
   return std::string(ops.instruction_set) + " " + std::string(NameOf(d.type)) + " cache " +
          std::string(NameOf(d.cache)) + " head_dim " + std::to_string(d.head_dim) + " window " +
-         std::to_string(d.window);
+         std::to_string(d.window) + " cap " + std::to_string(d.score_cap);
 }
 
 TEST(Attention, IsCloseToTheExactResult) {

@@ -341,6 +341,35 @@ TEST(Add, RoundsOnceToTheTypeOfTheSum) {
   }
 }
 
+TEST(Scale, MultipliesAndCaps) {
+  Machine machine(3);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (int64_t n : {1, 17, 576}) {
+        Tensor x(type, {90, n});
+        x.Random(1, 20.0f);
+        Tensor scaled(x), capped(x);
+        ops->scale(machine, scaled, 0.22f, 0);
+        ops->scale(machine, capped, 0.7f, 5.0f);
+        for (int64_t i = 0; i < x.size(); ++i) {
+          const auto value = static_cast<float>(x.Get(i));
+          ASSERT_EQ(scaled.Get(i), RoundTo(type, value * 0.22f)) << ops->instruction_set;
+          const double exact = 5 * std::tanh(double{value} * 0.7f / 5);
+          ASSERT_NEAR(capped.Get(i), exact, 2e-6 + 1.01 * HalfUlp(type, exact));
+        }
+        EXPECT_TRUE(scaled.GuardIntact() && capped.GuardIntact());
+      }
+    }
+    Tensor ends(DType::kF32, {1, 4});
+    ends.Set(0, kInfinity), ends.Set(1, -kInfinity), ends.Set(2, kNan), ends.Set(3, -1e30f);
+    ops->scale(machine, ends, 1.0f, 30.0f);
+    EXPECT_EQ(ends.Get(0), 30.0f);
+    EXPECT_EQ(ends.Get(1), -30.0f);
+    EXPECT_TRUE(std::isnan(ends.Get(2)));
+    EXPECT_EQ(ends.Get(3), -30.0f);
+  }
+}
+
 // Rows one by one, and all at once on three threads.
 TEST(Rows, HaveTheSameBitsAloneAndTogether) {
   Machine one(1), three(3);
@@ -354,6 +383,7 @@ TEST(Rows, HaveTheSameBitsAloneAndTogether) {
         ops->rms_norm(context, v, weight, Norm{1e-6f}, v);
         ops->gated(context, Activation::kSilu, v, v, v);
         ops->add(context, v, v);
+        ops->scale(context, v, 0.9f, 3.0f);
       };
       run(three, together);
       for (int64_t i = 0; i < kRows; ++i) run(one, alone.view().Rows(i, 1));

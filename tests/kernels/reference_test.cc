@@ -88,6 +88,9 @@ TEST(Reference, RowOperations) {
     ReferenceOps().gated(machine, Activation::kSilu, x, other, silu);
     ReferenceOps().gated(machine, Activation::kGeluTanh, x, other, gelu);
     ReferenceOps().add(machine, sum, other);
+    Tensor scaled(x), capped(x);
+    ReferenceOps().scale(machine, scaled, 0.3f, 0);
+    ReferenceOps().scale(machine, capped, 3.0f, 2.0f);
     for (const Ops* ops : AllCpuOps()) {
       Tensor y(x);
       // The value before the second factor may round to either side.
@@ -105,6 +108,11 @@ TEST(Reference, RowOperations) {
       Tensor in_place(x);
       ops->add(machine, in_place, other);
       EXPECT_TRUE(in_place.SameBits(sum)) << ops->instruction_set;
+      Tensor half(x), cut(x);
+      ops->scale(machine, half, 0.3f, 0);
+      EXPECT_TRUE(half.SameBits(scaled)) << ops->instruction_set;
+      ops->scale(machine, cut, 3.0f, 2.0f);
+      ExpectClose(cut, capped, 4e-6, "scale and cap");
     }
   }
 }
@@ -154,7 +162,8 @@ TEST(Reference, PagedAttention) {
                                   .rows = &row,
                                   .row_count = 1,
                                   .scale = 0.2f,
-                                  .window = window});
+                                  .window = window,
+                                  .score_cap = window == 20 ? 1.5f : 0.0f});
           return std::pair(kp, vp);
         };
         const auto reference_pages = run(ReferenceOps(), expected);

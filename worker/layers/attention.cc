@@ -8,9 +8,13 @@ namespace shardline {
 
 AttentionLayer::AttentionLayer(const Attention& spec, int64_t hidden, int rope)
     : spec_(spec), hidden_(hidden), rope_(rope) {
-  if (!spec_.head_norm) return;
-  q_norm_.emplace(*spec_.head_norm, spec_.head_dim);
-  k_norm_.emplace(*spec_.head_norm, spec_.head_dim);
+  if (spec_.head_norm) {
+    q_norm_.emplace(*spec_.head_norm, spec_.head_dim);
+    k_norm_.emplace(*spec_.head_norm, spec_.head_dim);
+  } else if (spec_.row_norm) {
+    q_norm_.emplace(*spec_.row_norm, spec_.heads * spec_.head_dim);
+    k_norm_.emplace(*spec_.row_norm, spec_.kv_heads * spec_.head_dim);
+  }
 }
 
 void AttentionLayer::Declare(const std::string& prefix, WeightPlan& plan) {
@@ -47,15 +51,18 @@ absl::Status AttentionLayer::Forward(const StepContext& step, Workspace workspac
   const int64_t dim = spec_.head_dim, q_size = spec_.heads * dim, kv_size = spec_.kv_heads * dim;
   const Buffers buffers = Take(workspace, x.type, step.tokens);
   qkv_.Forward(step, x, buffers.qkv);
-  const View q = buffers.qkv.Columns(0, q_size).SplitColumns(spec_.heads, dim);
-  const View k = buffers.qkv.Columns(q_size, kv_size).SplitColumns(spec_.kv_heads, dim);
+  const View q_row = buffers.qkv.Columns(0, q_size), k_row = buffers.qkv.Columns(q_size, kv_size);
+  const View q = q_row.SplitColumns(spec_.heads, dim), k = k_row.SplitColumns(spec_.kv_heads, dim);
   const View v = buffers.qkv.Columns(q_size + kv_size, kv_size).SplitColumns(spec_.kv_heads, dim);
 
-  if (q_norm_) q_norm_->Forward(step, q, q);
-  if (k_norm_) k_norm_->Forward(step, k, k);
+  if (q_norm_) {
+    const bool heads = spec_.head_norm.has_value();
+    q_norm_->Forward(step, heads ? q : q_row, heads ? q : q_row);
+    k_norm_->Forward(step, heads ? k : k_row, heads ? k : k_row);
+  }
   const RopeStep& rope = step.ropes[rope_];
-  step.ops->rope(step.op, q, rope.cos, rope.sin, RopeStyle::kHalf);
-  step.ops->rope(step.op, k, rope.cos, rope.sin, RopeStyle::kHalf);
+  step.ops->rope(step.op, q, rope.cos, rope.sin, spec_.rope.style);
+  step.ops->rope(step.op, k, rope.cos, rope.sin, spec_.rope.style);
 
   const GroupStep& group = step.groups[place_.group];
   const KvPages pages = step.state->pages(place_.group, place_.layer);
@@ -67,7 +74,8 @@ absl::Status AttentionLayer::Forward(const StepContext& step, Workspace workspac
                                 .rows = group.rows.data(),
                                 .row_count = static_cast<int32_t>(group.rows.size()),
                                 .scale = static_cast<float>(scale),
-                                .window = spec_.window});
+                                .window = spec_.window,
+                                .score_cap = static_cast<float>(spec_.score_cap)});
   return out_.ForwardReduced(step, buffers.seen, y);
 }
 

@@ -20,6 +20,8 @@ struct Attention {
   double scale = 0;    // of scores; 0: head_dim^-1/2
   std::optional<RmsNorm> head_norm;  // of each query's and each key's head, before the rotation
   Rope rope;
+  double score_cap = 0;             // > 0: scores become cap * tanh(score / cap)
+  std::optional<RmsNorm> row_norm;  // of all queries and of all keys of a token, like head_norm
 };
 
 class AttentionLayer final : public Layer {

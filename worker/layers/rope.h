@@ -17,6 +17,7 @@
 #include <variant>
 #include <vector>
 
+#include "kernels/ops.h"
 #include "kernels/view.h"
 #include "shared/ipc/step_plan.h"
 
@@ -63,6 +64,7 @@ struct Rope {
       scaling;
   std::vector<float>
       divisors;  // of the frequencies, [rot_dim / 2]; empty: none (GGUF's rope_freqs)
+  RopeStyle style = RopeStyle::kHalf;
 
   bool operator==(const Rope&) const = default;
 };

@@ -35,7 +35,8 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
       options_(options),
       type_(type),
       embedding_(spec_.vocabulary, spec_.hidden, spec_.tied_head,
-                 RoundTo(type, spec_.embedding_scale)),
+                 RoundTo(spec_.round_embedding_scale ? type : DType::kF32, spec_.embedding_scale),
+                 static_cast<float>(spec_.logit_scale), static_cast<float>(spec_.logit_cap)),
       final_norm_(spec_.final_norm, spec_.hidden) {
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
@@ -61,19 +62,21 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   }
   const auto make = [&](const auto& part) { return MakeLayer(part, spec_.hidden, rope_index); };
   const RmsNormLayer norm(block.norm, spec_.hidden);
-  std::optional<RmsNormLayer> norm_out;
-  if (block.residual == Residual::kSandwich) norm_out = norm;
+  std::optional<RmsNormLayer> norm_in, norm_out;
+  if (block.residual != Residual::kPostNorm) norm_in = norm;
+  if (block.residual != Residual::kSequential) norm_out = norm;
   RunBlock& run = blocks_.emplace_back(RunBlock{.residual = block.residual,
-                                                .norm1 = norm,
+                                                .norm1 = norm_in,
                                                 .mixer = std::visit(make, block.mixer),
                                                 .norm1_out = norm_out,
-                                                .norm2 = norm,
+                                                .norm2 = norm_in,
                                                 .ffn = std::visit(make, block.ffn),
-                                                .norm2_out = norm_out});
-  run.norm1.Declare(Cat(index, ".norm1"), plan_);
+                                                .norm2_out = norm_out,
+                                                .scale = static_cast<float>(block.residual_scale)});
+  if (run.norm1) run.norm1->Declare(Cat(index, ".norm1"), plan_);
   run.mixer->Declare(Cat(index, ".attn"), plan_);
   if (run.norm1_out) run.norm1_out->Declare(Cat(index, ".norm1_out"), plan_);
-  run.norm2.Declare(Cat(index, ".norm2"), plan_);
+  if (run.norm2) run.norm2->Declare(Cat(index, ".norm2"), plan_);
   run.ffn->Declare(Cat(index, ".mlp"), plan_);
   if (run.norm2_out) run.norm2_out->Declare(Cat(index, ".norm2_out"), plan_);
   PlaceState(*run.mixer);
@@ -219,28 +222,27 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
   }
 }
 
+// x += scale * norm_out(part(norm(x))), where a norm that is not there changes nothing.
+absl::Status Decoder::RunPart(const std::optional<RmsNormLayer>& norm, Layer& part,
+                              const std::optional<RmsNormLayer>& norm_out, float scale,
+                              const View& x, const View& h) {
+  const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
+  if (norm) norm->Forward(step_, x, h);
+  SL_RETURN_IF_ERROR(part.Forward(step_, memory, norm ? h : x, h));
+  if (norm_out) norm_out->Forward(step_, h, h);
+  if (scale != 1) step_.ops->scale(step_.op, h, scale, 0);
+  step_.ops->add(step_.op, x, h);
+  return absl::OkStatus();
+}
+
 // x: the residual stream, h: between norm, layer and stream. Both [tokens, hidden].
 absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
-  const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
   switch (block.residual) {
     case Residual::kSequential:
-      block.norm1.Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, h));
-      step_.ops->add(step_.op, x, h);
-      block.norm2.Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
-      step_.ops->add(step_.op, x, h);
-      break;
     case Residual::kSandwich:
-      block.norm1.Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, h));
-      block.norm1_out->Forward(step_, h, h);
-      step_.ops->add(step_.op, x, h);
-      block.norm2.Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
-      block.norm2_out->Forward(step_, h, h);
-      step_.ops->add(step_.op, x, h);
-      break;
+    case Residual::kPostNorm:
+      SL_RETURN_IF_ERROR(RunPart(block.norm1, *block.mixer, block.norm1_out, block.scale, x, h));
+      return RunPart(block.norm2, *block.ffn, block.norm2_out, block.scale, x, h);
   }
   return absl::OkStatus();
 }

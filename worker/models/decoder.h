@@ -33,12 +33,13 @@ class Decoder final : public Model {
  private:
   struct RunBlock {
     Residual residual;
-    RmsNormLayer norm1;
+    std::optional<RmsNormLayer> norm1;  // but with kPostNorm
     std::unique_ptr<Layer> mixer;
-    std::optional<RmsNormLayer> norm1_out;  // with kSandwich
-    RmsNormLayer norm2;
+    std::optional<RmsNormLayer> norm1_out;  // with kSandwich and kPostNorm
+    std::optional<RmsNormLayer> norm2;
     std::unique_ptr<Layer> ffn;
     std::optional<RmsNormLayer> norm2_out;
+    float scale = 1;  // of what is added to the stream
   };
 
   void AddBlock(const Block& block, int64_t index);
@@ -51,6 +52,9 @@ class Decoder final : public Model {
   void FillStep(const StepPlan& plan, StateStorage& state);
   void GatherWanted(const StepPlan& plan);
   absl::Status Run(const RunBlock& block, const View& x, const View& h);
+  absl::Status RunPart(const std::optional<RmsNormLayer>& norm, Layer& part,
+                       const std::optional<RmsNormLayer>& norm_out, float scale, const View& x,
+                       const View& h);
 
   ModelSpec spec_;
   ModelOptions options_;

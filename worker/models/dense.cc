@@ -45,7 +45,7 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults) {
                             .kv_heads = KvHeads(config, heads, defaults.kv_heads),
                             .head_dim = config.Int("head_dim", 2, kMostHeadDim, head_dim)};
   const Mlp mlp{.inner = Size(config, "intermediate_size", kMostHidden, defaults.inner)};
-  const RmsNorm norm{.norm{static_cast<float>(config.Float("rms_norm_eps", 1e-6))}};
+  const RmsNorm norm{.norm{static_cast<float>(config.Float("rms_norm_eps", defaults.norm_eps))}};
   ModelSpec spec = MakeSpec(attention, mlp, norm,
                             Size(config, "num_hidden_layers", kMostLayers, defaults.layers));
   spec.vocabulary = Size(config, "vocab_size", kMostVocabulary, defaults.vocabulary);
@@ -122,6 +122,26 @@ std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
   return sliding;
 }
 
+void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
+  constexpr int64_t kDefaultWindow = 4096, kDefaultFullLayers = 28;
+  constexpr int64_t kAllLayers = int64_t{1} << 30;
+  const bool asked = config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window");
+  const int64_t full =
+      asked ? config.Int("max_window_layers", 0, kAllLayers, kDefaultFullLayers) : kAllLayers;
+  const std::vector<bool> sliding = SlidingLayers(
+      config, static_cast<int64_t>(spec.blocks.size()),
+      [](int64_t layer, int64_t full_layers) { return layer >= full_layers; }, full);
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    if (!sliding[i]) continue;
+    AttentionOf(spec.blocks[i]).window =
+        config.Int("sliding_window", 1, kMostContext, kDefaultWindow);
+    if (!asked) {
+      config.Refuse("layer_types", "has sliding_attention without a window");
+      return;
+    }
+  }
+}
+
 NameTable HfNames(std::string_view prefix) {
   const std::string layer = Cat(prefix, "layers.*.");
   return {.rules = {{"embed", Cat(prefix, "embed_tokens")},
@@ -141,20 +161,44 @@ NameTable HfNames(std::string_view prefix) {
 }
 
 NameTable GgufNames(RowOrder order) {
-  return {
-      .rules = {{"embed", "token_embd"},
-                {"head", "output"},
-                {"final_norm", "output_norm"},
-                {"*.norm1", "blk.*.attn_norm"},
-                {"*.attn.q", "blk.*.attn_q", order, "blk.*.attn_qkv"},
-                {"*.attn.k", "blk.*.attn_k", order, "blk.*.attn_qkv"},
-                {"*.attn.v", "blk.*.attn_v", RowOrder::kAsStored, "blk.*.attn_qkv"},
-                {"*.attn.o", "blk.*.attn_output"},
-                {"*.norm2", "blk.*.ffn_norm"},
-                {"*.mlp.gate", "blk.*.ffn_gate"},
-                {"*.mlp.up", "blk.*.ffn_up"},
-                {"*.mlp.down", "blk.*.ffn_down"}},
-      .ignored = {"rope_freqs.weight", "blk.*.attn_rot_embd"}};  // the first is read with the rope
+  return {.rules = {{"embed", "token_embd"},
+                    {"head", "output"},
+                    {"final_norm", "output_norm"},
+                    {"*.norm1", "blk.*.attn_norm"},
+                    {"*.attn.q", "blk.*.attn_q", order, "blk.*.attn_qkv"},
+                    {"*.attn.k", "blk.*.attn_k", order, "blk.*.attn_qkv"},
+                    {"*.attn.v", "blk.*.attn_v", RowOrder::kAsStored, "blk.*.attn_qkv"},
+                    {"*.attn.o", "blk.*.attn_output"},
+                    {"*.norm2", "blk.*.ffn_norm"},
+                    {"*.mlp.gate", "blk.*.ffn_gate"},
+                    {"*.mlp.up", "blk.*.ffn_up"},
+                    {"*.mlp.down", "blk.*.ffn_down"}},
+          // The first three are read with the rope.
+          .ignored = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+                      "blk.*.attn_rot_embd"}};
+}
+
+void FuseAttention(NameTable& names, const std::string& tensor, RowOrder order) {
+  SetRule(names, {"*.attn.q", tensor, order});
+  SetRule(names, {"*.attn.k", tensor, order});
+  SetRule(names, {"*.attn.v", tensor});
+}
+
+void FuseMlp(NameTable& names, const std::string& tensor) {
+  SetRule(names, {"*.mlp.gate", tensor});
+  SetRule(names, {"*.mlp.up", tensor});
+}
+
+void SandwichNames(NameTable& names, const std::string& norm1_out, const std::string& norm2,
+                   const std::string& norm2_out) {
+  SetRule(names, {"*.norm1_out", norm1_out});
+  SetRule(names, {"*.norm2", norm2});
+  SetRule(names, {"*.norm2_out", norm2_out});
+}
+
+void HeadNormNames(NameTable& names, const std::string& q_norm, const std::string& k_norm) {
+  SetRule(names, {"*.attn.q_norm", q_norm});
+  SetRule(names, {"*.attn.k_norm", k_norm});
 }
 
 }  // namespace shardline

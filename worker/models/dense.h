@@ -19,6 +19,7 @@ struct HfDefaults {
   int64_t head_dim = 0;  // 0: hidden / heads
   int64_t context = 0;
   bool tied_head = false;
+  double norm_eps = 1e-6;
 };
 
 // Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
@@ -42,9 +43,20 @@ void RequireActivation(HfConfig& config, std::string_view key,
 std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
                                 bool (*fallback)(int64_t, int64_t), int64_t argument);
 
+// Qwen's windows: where `use_sliding_window` asks for them, in the layers from `max_window_layers`
+// on or in those that `layer_types` names. After Spread.
+void AddUpperWindows(HfConfig& config, ModelSpec& spec);
+
 // "<prefix>layers.*.self_attn.q_proj" and so on.
 NameTable HfNames(std::string_view prefix);
 // "blk.*.attn_q" and so on; `order` of the rows of queries and keys.
 NameTable GgufNames(RowOrder order);
+// Queries, keys and values are one tensor; gate and up are one. A path has "*" for the layer.
+void FuseAttention(NameTable& names, const std::string& tensor, RowOrder order);
+void FuseMlp(NameTable& names, const std::string& tensor);
+// The names of the norms on both sides of every part, and of those of heads or rows.
+void SandwichNames(NameTable& names, const std::string& norm1_out, const std::string& norm2,
+                   const std::string& norm2_out);
+void HeadNormNames(NameTable& names, const std::string& q_norm, const std::string& k_norm);
 
 }  // namespace shardline

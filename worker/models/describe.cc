@@ -49,6 +49,7 @@ std::string RopeText(const Rope& rope) {
       return Cat(", llama3 by ", s.factor, " past ", s.original_positions);
     }
   };
+  if (rope.style == RopeStyle::kInterleaved) text += ", in neighbouring pairs";
   text += std::visit(Scaling{}, rope.scaling);
   return text + (rope.divisors.empty() ? "" : ", frequencies divided by the file's");
 }
@@ -62,7 +63,9 @@ std::string AttentionText(const Attention& a) {
   std::string text = Cat(a.heads, " heads, ", a.kv_heads, " kv_heads, head_dim ", a.head_dim, ", ",
                          a.window > 0 ? Cat("window ", a.window) : std::string("no window"));
   if (a.scale > 0) text += Cat(", scale ", a.scale);
+  if (a.score_cap > 0) text += Cat(", scores capped at ", a.score_cap);
   if (a.qkv_bias || a.out_bias) text += a.out_bias ? ", biases" : ", biases of q, k, v";
+  if (a.row_norm) text += ", norms of all queries and of all keys";
   return text + (a.head_norm ? ", norms of queries' and keys' heads" : "");
 }
 
@@ -71,10 +74,16 @@ std::string MlpText(const Mlp& mlp) {
              mlp.bias ? ", biases" : "");
 }
 
-std::string ResidualText(Residual residual) {
-  return residual == Residual::kSandwich
-             ? "x += norm1_out(attn(norm1(x))); x += norm2_out(mlp(norm2(x)))"
-             : "x += attn(norm1(x)); x += mlp(norm2(x))";
+std::string ResidualText(const Block& block) {
+  const std::string scale = block.residual_scale == 1 ? "" : Cat(block.residual_scale, " * ");
+  const bool in = block.residual != Residual::kPostNorm;
+  const bool out = block.residual != Residual::kSequential;
+  const auto sum = [&](std::string_view part, std::string_view norm) {
+    const std::string input = in ? Cat(norm, "(x)") : std::string("x");
+    const std::string output = Cat(part, "(", input, ")");
+    return Cat("x += ", scale, out ? Cat(norm, "_out(", output, ")") : output);
+  };
+  return Cat(sum("attn", "norm1"), "; ", sum("mlp", "norm2"));
 }
 
 std::string ShapeText(const WeightSlot& slot) {
@@ -164,15 +173,23 @@ class Description {
         {"context", Cat(info.context_tokens)},
         {"head", spec.tied_head ? "the embedding's matrix" : "a matrix of its own"},
         {"final norm", NormText(spec.final_norm)}};
-    if (spec.embedding_scale != 1)
-      rows.push_back({"embedding", Cat("times ", spec.embedding_scale)});
+    if (spec.embedding_scale != 1) {
+      rows.push_back({"embedding", Cat("times ", spec.embedding_scale,
+                                       spec.round_embedding_scale ? " (rounded)" : "")});
+    }
+    std::string logits;
+    if (spec.logit_scale != 1) logits = Cat("times ", spec.logit_scale);
+    if (spec.logit_cap > 0) {
+      logits += Cat(logits.empty() ? "" : ", then ", "capped at ", spec.logit_cap);
+    }
+    if (!logits.empty()) rows.push_back({"logits", logits});
     return Table(rows, "");
   }
 
   std::string BlockText(size_t index) const {
     const Block& block = opened_.decoder->spec().blocks[index];
     const auto& attention = std::get<Attention>(block.mixer);
-    return Cat(Table({{"order", ResidualText(block.residual)},
+    return Cat(Table({{"order", ResidualText(block)},
                       {"norms", NormText(block.norm)},
                       {"attn", AttentionText(attention)},
                       {"rope", RopeText(attention.rope)},

@@ -3,9 +3,8 @@
 // inside the ones that see. Defaults are those of transformers' Gemma3TextConfig. Source:
 // https://arxiv.org/abs/2503.19786
 #include <array>
-#include <cmath>
 
-#include "worker/models/dense.h"
+#include "worker/models/gemma.h"
 #include "worker/models/registry.h"
 #include "worker/models/rope_config.h"
 
@@ -29,15 +28,10 @@ constexpr double kFullTheta = 1e6, kSlidingTheta = 1e4;
 bool Slides(int64_t layer, int64_t pattern) { return pattern == 0 || (layer + 1) % pattern != 0; }
 
 // What all Gemma 3 have in common, on a spec that has the sizes.
-void MakeGemma(ModelSpec& spec, VectorForm norm_weights) {
-  spec.final_norm.norm.rounding = NormRounding::kOnce;
-  spec.final_norm.weight = norm_weights;
-  spec.embedding_scale = std::sqrt(static_cast<double>(spec.hidden));
-  Block& block = spec.blocks[0];
-  block.residual = Residual::kSandwich;
-  block.norm = spec.final_norm;
-  AttentionOf(block).head_norm = spec.final_norm;
-  MlpOf(block).activation = Activation::kGeluTanh;
+void MakeGemma3(ModelSpec& spec, VectorForm norm_weights) {
+  MakeGemma(spec, norm_weights);
+  spec.blocks[0].residual = Residual::kSandwich;
+  AttentionOf(spec.blocks[0]).head_norm = spec.final_norm;
 }
 
 // Blocks like the first, whose rope is the full layers', with windows where `sliding` says.
@@ -52,11 +46,8 @@ void SpreadLayers(ModelSpec& spec, const std::vector<bool>& sliding, int64_t win
 }
 
 void RefuseForeignKeys(HfConfig& config) {
-  RefuseQuantised(config);
+  RefuseForeignGemmaKeys(config);
   RequireActivation(config, "hidden_activation", {"gelu_pytorch_tanh"});
-  if (config.Bool("use_bidirectional_attention", false)) {
-    config.Refuse("use_bidirectional_attention", "is not served");
-  }
   for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
     if (config.Has(key)) config.Refuse(key, "is not served");
   }
@@ -84,12 +75,10 @@ ModelSpec Gemma3FromHf(HfConfig& config) {
   RefuseForeignKeys(config);
   ModelSpec spec = DenseFromHf(config, kDefaults);
   spec.tied_head = config.Bool("tie_word_embeddings", tied);
-  MakeGemma(spec, VectorForm::kPlusOne);
+  MakeGemma3(spec, VectorForm::kPlusOne);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
-  const double scalar = config.Float("query_pre_attn_scalar", 256);
-  if (scalar <= 0) config.Refuse("query_pre_attn_scalar", "is not positive");
-  attention.scale = 1.0 / std::sqrt(scalar);
+  attention.scale = GemmaScale(config);
   attention.rope = FullRope(config, attention.head_dim, spec.context);
   const Rope sliding_rope = RopeFromHf(config, attention.head_dim, spec.context,
                                        {.object = "rope_parameters.sliding_attention",
@@ -107,38 +96,22 @@ ModelSpec Gemma3FromHf(HfConfig& config) {
 // pattern where there is a window, and by the number of layers how scores are scaled.
 constexpr size_t k27BLayers = 62;
 
-std::vector<bool> SlidingLayers(GgufConfig& config, size_t layers) {
-  constexpr std::string_view kKey = "*.attention.sliding_window_pattern";
-  std::vector<bool> sliding(layers);
-  const std::vector<double> listed = config.Floats(kKey);
-  if (!listed.empty()) {
-    if (listed.size() != layers) config.Refuse(kKey, Cat("is not a list of ", layers, " values"));
-    for (size_t i = 0; i < std::min(layers, listed.size()); ++i) sliding[i] = listed[i] != 0;
-    return sliding;
-  }
-  const int64_t pattern = config.Int(kKey, 0, kMostPattern, kDefaultPattern);
-  for (size_t i = 0; i < layers; ++i) sliding[i] = Slides(static_cast<int64_t>(i), pattern);
-  return sliding;
-}
-
 ModelSpec Gemma3FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   for (const char* key : {"*.final_logit_softcapping", "*.attn_logit_softcapping"}) {
     if (config.Float(key, 0) != 0) config.Refuse(key, "is not served");
   }
   ModelSpec spec = DenseFromGguf(config, checkpoint);
-  MakeGemma(spec, VectorForm::kExact);
+  MakeGemma3(spec, VectorForm::kExact);
   Attention& attention = AttentionOf(spec.blocks[0]);
   const size_t layers = spec.blocks.size();
-  attention.scale =
-      1.0 / std::sqrt(layers == k27BLayers ? static_cast<double>(spec.hidden / attention.heads)
-                                           : static_cast<double>(attention.head_dim));
+  attention.scale = GemmaScale(spec, k27BLayers);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   if (!config.Has("*.rope.freq_base")) attention.rope.theta = kFullTheta;
   const Rope sliding_rope{.theta = config.Float("*.rope.freq_base_swa", kSlidingTheta),
                           .rot_dim = attention.head_dim};
   const int64_t window = config.Int("*.attention.sliding_window", 0, kMostWindow, 0);
   const std::vector<bool> sliding =
-      window > 0 ? SlidingLayers(config, layers) : std::vector<bool>(layers);
+      window > 0 ? GemmaSlidingLayers(config, layers, kDefaultPattern) : std::vector<bool>(layers);
   SpreadLayers(spec, sliding, window, sliding_rope);
   return spec;
 }
@@ -155,12 +128,10 @@ NameTable Gemma3HfNames(const Checkpoint& checkpoint) {
     if (rule.slot == "head" && prefix == "language_model.model.") {
       rule.tensor = "language_model.lm_head";
     }
-    if (rule.slot == "*.norm2") rule.tensor = layer + "pre_feedforward_layernorm";
   }
-  names.rules.push_back({"*.norm1_out", layer + "post_attention_layernorm"});
-  names.rules.push_back({"*.norm2_out", layer + "post_feedforward_layernorm"});
-  names.rules.push_back({"*.attn.q_norm", layer + "self_attn.q_norm"});
-  names.rules.push_back({"*.attn.k_norm", layer + "self_attn.k_norm"});
+  SandwichNames(names, layer + "post_attention_layernorm", layer + "pre_feedforward_layernorm",
+                layer + "post_feedforward_layernorm");
+  HeadNormNames(names, layer + "self_attn.q_norm", layer + "self_attn.k_norm");
   for (const char* seeing : {"vision_tower.**", "multi_modal_projector.**", "model.vision_tower.**",
                              "model.multi_modal_projector.**", "language_model.lm_head.weight"}) {
     names.ignored.emplace_back(seeing);
@@ -170,10 +141,8 @@ NameTable Gemma3HfNames(const Checkpoint& checkpoint) {
 
 NameTable Gemma3GgufNames(const Checkpoint&) {
   NameTable names = GgufNames(RowOrder::kAsStored);
-  names.rules.push_back({"*.norm1_out", "blk.*.post_attention_norm"});
-  names.rules.push_back({"*.norm2_out", "blk.*.post_ffw_norm"});
-  names.rules.push_back({"*.attn.q_norm", "blk.*.attn_q_norm"});
-  names.rules.push_back({"*.attn.k_norm", "blk.*.attn_k_norm"});
+  SandwichNames(names, "blk.*.post_attention_norm", "blk.*.ffn_norm", "blk.*.post_ffw_norm");
+  HeadNormNames(names, "blk.*.attn_q_norm", "blk.*.attn_k_norm");
   return names;
 }
 

@@ -1,5 +1,6 @@
 // Llama 1 to 3.x and everything that shares its architecture: TinyLlama, SmolLM, Vicuna, CodeLlama,
-// … Defaults are those of transformers' LlamaConfig. Source: https://arxiv.org/abs/2302.13971
+// Yi, DeepSeek LLM, … Defaults are those of transformers' LlamaConfig. Source:
+// https://arxiv.org/abs/2302.13971
 #include <array>
 
 #include "worker/models/dense.h"
@@ -30,7 +31,18 @@ ModelSpec LlamaFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   return spec;
 }
 
-constexpr std::array<std::string_view, 2> kArchitectures = {"LlamaForCausalLM", "LLaMAForCausalLM"};
+// Yi's first files are of an architecture of their own, which differs in two names.
+NameTable LlamaHfNames(const Checkpoint& checkpoint) {
+  NameTable names = HfNames("model.");
+  if (checkpoint.Find("model.layers.0.ln1.weight") != nullptr) {
+    SetRule(names, {"*.norm1", "model.layers.*.ln1"});
+    SetRule(names, {"*.norm2", "model.layers.*.ln2"});
+  }
+  return names;
+}
+
+constexpr std::array<std::string_view, 3> kArchitectures = {"LlamaForCausalLM", "LLaMAForCausalLM",
+                                                            "YiForCausalLM"};
 
 }  // namespace
 
@@ -41,7 +53,7 @@ const Family& LlamaFamily() {
       .gguf_architecture = "llama",
       .from_hf = LlamaFromHf,
       .from_gguf = LlamaFromGguf,
-      .hf_names = [](const Checkpoint&) { return HfNames("model."); },
+      .hf_names = LlamaHfNames,
       .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); }};
   return kFamily;
 }

@@ -17,26 +17,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 151936,
                                .heads = 32,
                                .kv_heads = 32,
                                .context = 32768};
-constexpr int64_t kDefaultWindow = 4096, kMostWindow = int64_t{1} << 30;
-constexpr int64_t kDefaultFullLayers = 28, kMostLayers = int64_t{1} << 30;
-
-void AddWindows(HfConfig& config, ModelSpec& spec) {
-  const bool asked = config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window");
-  const int64_t full =
-      asked ? config.Int("max_window_layers", 0, kMostLayers, kDefaultFullLayers) : kMostLayers;
-  const std::vector<bool> sliding = SlidingLayers(
-      config, static_cast<int64_t>(spec.blocks.size()),
-      [](int64_t layer, int64_t full_layers) { return layer >= full_layers; }, full);
-  for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    if (!sliding[i]) continue;
-    AttentionOf(spec.blocks[i]).window =
-        config.Int("sliding_window", 1, kMostWindow, kDefaultWindow);
-    if (!asked) {
-      config.Refuse("layer_types", "has sliding_attention without a window");
-      return;
-    }
-  }
-}
 
 ModelSpec Qwen2FromHf(HfConfig& config) {
   RefuseQuantised(config);
@@ -46,7 +26,7 @@ ModelSpec Qwen2FromHf(HfConfig& config) {
   attention.qkv_bias = true;
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
   Spread(spec);
-  AddWindows(config, spec);
+  AddUpperWindows(config, spec);
   return spec;
 }
 

@@ -21,7 +21,8 @@ struct Family {
   NameTable (*gguf_names)(const Checkpoint& checkpoint);
 };
 
-// Errors: InvalidArgument "FILE: architecture X is not served; served are: …".
+// Errors: InvalidArgument "FILE: architecture X is not served; served are: …; the nearest name is
+// Y".
 absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint);
 
 // The rows of the table, each in a file of its own.
@@ -29,5 +30,14 @@ const Family& LlamaFamily();
 const Family& MistralFamily();
 const Family& Qwen2Family();
 const Family& Gemma3Family();
+const Family& Qwen3Family();
+const Family& GemmaFamily();
+const Family& Gemma2Family();
+const Family& Phi3Family();
+const Family& GraniteFamily();
+const Family& Olmo2Family();
+const Family& HeliumFamily();
+const Family& GlmFamily();
+const Family& Glm4Family();
 
 }  // namespace shardline

@@ -50,9 +50,8 @@ class HfRope {
     }
     Rope rope{.theta = config_.Float(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
     rope.theta = config_.Float(Key("rope_theta"), rope.theta);
-    const std::string type =
-        config_.String(Key("rope_type"), config_.String(Key("type"), "default"));
-    CheckPartial(type);
+    const std::string type = Type();
+    rope.rot_dim = RotatedDims(type, head_dim);
     if (type == "default") return rope;
     if (type == "linear") {
       rope.scaling = LinearScaling{Factor()};
@@ -78,14 +77,30 @@ class HfRope {
  private:
   std::string Key(std::string_view name) const { return Cat(object_, ".", name); }
 
+  std::string Type() {
+    std::string type = config_.String(Key("rope_type"), config_.String(Key("type"), "default"));
+    if (!keys_.only_longrope || type == "default") return type;
+    if (type != "longrope" && type != "su" && type != "yarn") {
+      config_.Refuse(Key("rope_type"), Cat("'", type, "' is not one of default and longrope"));
+    }
+    return "longrope";
+  }
+
   // Llama's default rope does not read the key, and its other ropes cannot rotate a part of a head.
-  void CheckPartial(const std::string& type) {
-    const double top = config_.Float("partial_rotary_factor", 1.0);
+  int64_t RotatedDims(const std::string& type, int64_t head_dim) {
+    const double fallback = keys_.partial > 0 ? keys_.partial : 1.0;
+    const double top = config_.Float("partial_rotary_factor", fallback);
     const double factor = config_.Float(Key("partial_rotary_factor"), top);
-    if (factor != 1.0 && type != "default") {
+    if (keys_.partial > 0) {
+      if (factor > 0 && factor <= 1) {
+        return static_cast<int64_t>(static_cast<double>(head_dim) * factor);
+      }
+      config_.Refuse("partial_rotary_factor", Cat(factor, " is not within 0..1"));
+    } else if (factor != 1.0 && type != "default") {
       config_.Refuse("partial_rotary_factor", Cat(factor, " with rope_type ", type,
                                                   " is not served: heads rotate as a whole"));
     }
+    return head_dim;
   }
 
   double Factor() {
@@ -96,8 +111,10 @@ class HfRope {
 
   // The top level's key wins, as in transformers; the model's own context stands in for both.
   double OriginalPositions() {
-    const int64_t inner =
-        config_.Int(Key("original_max_position_embeddings"), 1, kMostPositions, max_positions_);
+    const int64_t inner = keys_.original_positions > 0
+                              ? keys_.original_positions
+                              : config_.Int(Key("original_max_position_embeddings"), 1,
+                                            kMostPositions, max_positions_);
     return static_cast<double>(
         config_.Int("original_max_position_embeddings", 1, kMostPositions, inner));
   }
@@ -141,17 +158,35 @@ class HfRope {
   std::string object_;
 };
 
-std::vector<float> RopeDivisors(GgufConfig& config, const Checkpoint& checkpoint) {
-  const StoredTensor* tensor = checkpoint.Find("rope_freqs.weight");
+// A vector of plain numbers; empty where there is none.
+std::vector<float> Vector(GgufConfig& config, const Checkpoint& checkpoint, std::string_view name) {
+  const StoredTensor* tensor = checkpoint.Find(name);
   if (tensor == nullptr) return {};
   if (tensor->type == StoredType::kOther || tensor->shape.size() != 1 ||
       tensor->elements() > (1 << 16)) {
-    config.Refuse("rope_freqs.weight", "is not a vector of plain numbers");
+    config.Refuse(name, "is not a vector of plain numbers");
     return {};
   }
-  std::vector<float> divisors(tensor->elements());
-  Dequantize(tensor->type, tensor->data.data(), tensor->elements(), DType::kF32, divisors.data());
-  return divisors;
+  std::vector<float> values(tensor->elements());
+  Dequantize(tensor->type, tensor->data.data(), tensor->elements(), DType::kF32, values.data());
+  return values;
+}
+
+double OriginalPositions(GgufConfig& config, int64_t max_positions) {
+  return static_cast<double>(
+      config.Int("*.rope.scaling.original_context_length", 1, kMostPositions, max_positions));
+}
+
+// The kind that shows in its tensors, whatever scaling type the file states beside them.
+bool ReadLongrope(GgufConfig& config, const Checkpoint& checkpoint, int64_t max_positions,
+                  Rope& rope) {
+  LongropeScaling longrope{.short_factors = Vector(config, checkpoint, "rope_factors_short.weight"),
+                           .long_factors = Vector(config, checkpoint, "rope_factors_long.weight"),
+                           .original_positions = OriginalPositions(config, max_positions),
+                           .attention_factor = config.Float("*.rope.scaling.attn_factor", 1.0)};
+  if (longrope.short_factors.empty() && longrope.long_factors.empty()) return false;
+  rope.scaling = std::move(longrope);
+  return true;
 }
 
 }  // namespace
@@ -161,13 +196,16 @@ Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions, const
 }
 
 Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head_dim,
-                  int64_t max_positions) {
+                  int64_t max_positions, bool partial) {
   Rope rope{.theta = config.Float("*.rope.freq_base", 10000.0), .rot_dim = head_dim};
-  rope.divisors = RopeDivisors(config, checkpoint);
+  rope.divisors = Vector(config, checkpoint, "rope_freqs.weight");
   const int64_t rotated = config.Int("*.rope.dimension_count", 1, 1 << 16, head_dim);
-  if (rotated != head_dim) {
+  if (partial) {
+    rope.rot_dim = rotated;
+  } else if (rotated != head_dim) {
     config.Refuse("*.rope.dimension_count", Cat(rotated, " is not the head size ", head_dim));
   }
+  if (ReadLongrope(config, checkpoint, max_positions, rope)) return rope;
   const double scale_linear = config.Float("*.rope.scale_linear", 1.0);  // files of 2023
   const std::string type =
       config.String("*.rope.scaling.type", scale_linear != 1.0 ? "linear" : "none");
@@ -177,12 +215,10 @@ Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head
   if (type == "linear") {
     rope.scaling = LinearScaling{factor};
   } else if (type == "yarn") {
-    YarnScaling yarn{
-        .factor = factor,
-        .original_positions = static_cast<double>(
-            config.Int("*.rope.scaling.original_context_length", 1, kMostPositions, max_positions)),
-        .beta_fast = config.Float("*.rope.scaling.yarn_beta_fast", 32.0),
-        .beta_slow = config.Float("*.rope.scaling.yarn_beta_slow", 1.0)};
+    YarnScaling yarn{.factor = factor,
+                     .original_positions = OriginalPositions(config, max_positions),
+                     .beta_fast = config.Float("*.rope.scaling.yarn_beta_fast", 32.0),
+                     .beta_slow = config.Float("*.rope.scaling.yarn_beta_slow", 1.0)};
     yarn.attention_factor = YarnMagnitude(factor, 1.0) *
                             config.Float("*.rope.scaling.attn_factor", 1.0) *
                             config.Float("*.rope.scaling.yarn_attn_factor", 1.0);

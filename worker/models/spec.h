@@ -18,6 +18,7 @@ namespace shardline {
 enum class Residual : uint8_t {
   kSequential,  // x += mixer(norm1(x)); x += ffn(norm2(x))
   kSandwich,    // x += norm1_out(mixer(norm1(x))); x += norm2_out(ffn(norm2(x)))
+  kPostNorm,    // x += norm1_out(mixer(x)); x += norm2_out(ffn(x))
 };
 
 struct Block {
@@ -25,6 +26,7 @@ struct Block {
   RmsNorm norm;
   std::variant<Attention> mixer;
   std::variant<Mlp> ffn;
+  double residual_scale = 1;  // of what is added to the stream
 };
 
 struct ModelSpec {
@@ -35,6 +37,9 @@ struct ModelSpec {
   double embedding_scale = 1;
   RmsNorm final_norm;
   std::vector<Block> blocks;
+  bool round_embedding_scale = false;  // to the model's type
+  double logit_scale = 1;              // of the head's products
+  double logit_cap = 0;                // > 0: logits become cap * tanh(logit / cap)
 };
 
 // Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong

@@ -52,6 +52,15 @@ std::string Ranges(std::vector<int64_t> numbers) {
 
 }  // namespace
 
+void SetRule(NameTable& table, NameRule rule) {
+  for (NameRule& known : table.rules) {
+    if (known.slot != rule.slot) continue;
+    known = std::move(rule);
+    return;
+  }
+  table.rules.push_back(std::move(rule));
+}
+
 MappedName MapName(const NameTable& table, std::string_view slot) {
   const size_t dot = slot.rfind('.');
   if (dot == std::string_view::npos) return {};

@@ -19,7 +19,8 @@ enum class RowOrder : uint8_t {
 };
 
 // "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q"
-// with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
+// with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of one product
+// may share a tensor: they are its rows, one below the other in the product's order.
 struct NameRule {
   std::string slot;
   std::string tensor;
@@ -35,6 +36,9 @@ struct NameTable {
   // for all that begin with what is before it.
   std::vector<std::string> ignored;
 };
+
+// The rule of `rule.slot` becomes `rule`.
+void SetRule(NameTable& table, NameRule rule);
 
 struct MappedName {
   std::string tensor;  // empty: no rule

@@ -19,13 +19,7 @@ class Resolver {
 
   std::vector<Source> Parts(const std::vector<WeightSlot>& slots) {
     std::vector<Source> sources;
-    int64_t rows = 0;  // of all slots, and of those before one
-    for (const WeightSlot& slot : slots) rows += slot.axes[0].size;
-    int64_t first_row = 0;
-    for (const WeightSlot& slot : slots) {
-      sources.push_back(Find(slot, first_row, rows));
-      first_row += slot.axes[0].size;
-    }
+    for (size_t i = 0; i < slots.size(); ++i) sources.push_back(Find(slots, i));
     return sources;
   }
 
@@ -51,26 +45,38 @@ class Resolver {
     if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
   }
 
-  // The slots of a joined tensor follow each other and say the same of it.
   static void AddOnce(std::vector<std::string>& names, std::string name) {
     if (names.empty() || names.back() != name) names.push_back(std::move(name));
   }
 
-  // `first_row` and `joined_rows`: where the slot's rows begin in a tensor of all slots of its
-  // product, and how many rows that tensor has.
-  Source Find(const WeightSlot& slot, int64_t first_row, int64_t joined_rows) {
+  std::string TensorOf(const MappedName& name) const {
+    const bool joined = checkpoint_.Find(name.tensor) == nullptr && !name.joined.empty() &&
+                        checkpoint_.Find(name.joined) != nullptr;
+    return joined ? name.joined : name.tensor;
+  }
+
+  // Parts that are in one tensor are its rows, one below the other; they follow each other and say
+  // the same of it.
+  Source Find(const std::vector<WeightSlot>& slots, size_t part) {
+    const WeightSlot& slot = slots[part];
     const MappedName name = MapName(names_, slot.name);
-    std::vector<int64_t> shape;
-    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
-    Source source{checkpoint_.Find(name.tensor), name.order};
-    if (source.tensor == nullptr && !name.joined.empty()) {
-      source = {checkpoint_.Find(name.joined), name.order, first_row};
-      shape[0] = joined_rows;
+    const std::string found = TensorOf(name);
+    int64_t first_row = 0, rows = 0;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (i != part && (found.empty() || TensorOf(MapName(names_, slots[i].name)) != found)) {
+        continue;
+      }
+      if (i < part) first_row += slots[i].axes[0].size;
+      rows += slots[i].axes[0].size;
     }
+    const Source source{checkpoint_.Find(found), name.order, first_row};
     if (source.tensor == nullptr) {
-      missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor);
+      AddOnce(missing_, found.empty() ? Cat("(no name for ", slot.name, ")") : found);
       return {};
     }
+    std::vector<int64_t> shape;
+    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
+    shape[0] = rows;
     const StoredTensor& tensor = *source.tensor;
     used_.insert(tensor.name);
     if (tensor.shape != shape) {

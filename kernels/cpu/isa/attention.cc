@@ -176,6 +176,12 @@ void Scores(const Shape& s, const float* queries, const float* keys, float* scor
   }
 }
 
+// The scores seen, scaled, become cap * tanh(score / cap).
+void Cap(float* scores, Seen seen, float scale, float cap) {
+  const float factor = scale / cap;
+  for (int32_t i = seen.from; i < seen.end; ++i) scores[i] = cap * Tanh(scores[i] * factor);
+}
+
 // The scores seen become e^(scale * score - max), the rest of their first and last sixteen zero.
 void Softmax(float* scores, Seen seen, float scale, float* max, float* sum) {
   const int32_t begin = seen.from / 16 * 16, end = (seen.end + 15) / 16 * 16;
@@ -302,7 +308,9 @@ void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t s
   }
   for (int64_t row = 0; row < s.rows; ++row) {
     if (const Seen seen = SeenBy(s, row); seen.any()) {
-      Softmax(scores + row * kSplitPositions, seen, args.scale, partial.max + row,
+      float* own = scores + row * kSplitPositions;
+      if (args.score_cap > 0) Cap(own, seen, args.scale, args.score_cap);
+      Softmax(own, seen, args.score_cap > 0 ? 1.0f : args.scale, partial.max + row,
               partial.sum + row);
     }
   }

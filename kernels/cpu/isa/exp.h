@@ -30,4 +30,7 @@ SL_INLINE float Exp(float x) {
   return y * __builtin_bit_cast(float, low) * __builtin_bit_cast(float, high);
 }
 
+// tanh x, within about 1e-7; NaN stays NaN.
+SL_INLINE float Tanh(float x) { return 1.0f - 2.0f / (1.0f + Exp(2.0f * x)); }
+
 }  // namespace shardline::SHARDLINE_ISA

@@ -17,6 +17,7 @@ extern const Kernels kKernels = {
     .kv_write = KvWrite,
     .gated = Gated,
     .add = Add,
+    .scale = Scale,
     .attention_bytes = AttentionBytes,
     .attend_split = AttendSplit,
     .attend_merge = AttendMerge,

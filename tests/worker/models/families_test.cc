@@ -2,6 +2,7 @@
 // classes, and what is refused.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 
 #include "tests/worker/models/golden.h"
@@ -167,6 +168,129 @@ TEST(Gemma3, RefusesWhatWouldChangeTheArithmetic) {
     EXPECT_NE(error.find(key), std::string::npos) << error;
   }
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": null})").error, "");
+}
+
+TEST(Qwen3, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(Qwen3Family(), R"({"hidden_size": 1024})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 151936);
+  const Attention& attention = AttentionOf(read.spec, 31);
+  EXPECT_EQ(attention.kv_heads, 32);
+  EXPECT_EQ(attention.head_dim, 128);
+  EXPECT_EQ(attention.head_norm, read.spec.final_norm);
+  EXPECT_FALSE(attention.qkv_bias || attention.out_bias);
+  EXPECT_EQ(attention.window, 0);
+}
+
+TEST(Gemma, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(GemmaFamily(), R"({"hidden_act": "gelu"})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 256000);
+  EXPECT_EQ(read.spec.blocks.size(), 28u);
+  EXPECT_TRUE(read.spec.tied_head && read.spec.round_embedding_scale);
+  EXPECT_DOUBLE_EQ(read.spec.embedding_scale, std::sqrt(3072.0));
+  EXPECT_EQ(read.spec.blocks[0].residual, Residual::kSequential);
+  EXPECT_EQ(AttentionOf(read.spec, 0).head_dim, 256);
+  EXPECT_EQ(AttentionOf(read.spec, 0).scale, 0);
+  EXPECT_EQ(std::get<Mlp>(read.spec.blocks[0].ffn).activation, Activation::kGeluTanh);
+}
+
+TEST(Gemma2, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(Gemma2Family(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.logit_cap, 30);
+  EXPECT_EQ(read.spec.blocks[25].residual, Residual::kSandwich);
+  EXPECT_EQ(AttentionOf(read.spec, 0).score_cap, 50);
+  EXPECT_EQ(AttentionOf(read.spec, 0).scale, 1.0 / 16);
+  EXPECT_EQ(AttentionOf(read.spec, 0).window, 4096);
+  EXPECT_EQ(AttentionOf(read.spec, 1).window, 0);
+  EXPECT_FALSE(AttentionOf(read.spec, 0).head_norm);
+}
+
+TEST(Gemma2, NullIsNoCap) {
+  const Read read = ReadHf(Gemma2Family(), R"({"final_logit_softcapping": null,
+      "attn_logit_softcapping": null})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.logit_cap, 0);
+  EXPECT_EQ(AttentionOf(read.spec, 0).score_cap, 0);
+  EXPECT_NE(ReadHf(Gemma2Family(), R"({"final_logit_softcapping": -1})").error, "");
+  EXPECT_NE(ReadHf(Gemma2Family(), R"({"sliding_window": null})").error, "");
+}
+
+TEST(Phi3, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(Phi3Family(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_FLOAT_EQ(read.spec.final_norm.norm.eps, 1e-5f);
+  EXPECT_EQ(AttentionOf(read.spec, 0).kv_heads, 32);
+  EXPECT_EQ(AttentionOf(read.spec, 0).window, 0);
+  EXPECT_EQ(AttentionOf(read.spec, 0).rope, (Rope{.theta = 10000, .rot_dim = 96}));
+}
+
+// "su" and "yarn" are what the first files called it.
+TEST(Phi3, EveryScaledRopeIsLongrope) {
+  const auto rope = [](const std::string& keys) {
+    const Read read = ReadHf(Phi3Family(), R"({"hidden_size": 64, "num_attention_heads": 4,
+        "max_position_embeddings": 8192)" + keys +
+                                               "}");
+    EXPECT_EQ(read.error, "");
+    return AttentionOf(read.spec, 0).rope;
+  };
+  const auto typed = [](const std::string& type) {
+    return R"(, "original_max_position_embeddings": 4096, "partial_rotary_factor": 0.25,
+        "rope_scaling": {"type": ")" +
+           type + R"(", "short_factor": [1, 2], "long_factor": [3, 4]})";
+  };
+  const Rope longrope = rope(typed("longrope"));
+  EXPECT_EQ(longrope.rot_dim, 4);
+  EXPECT_EQ(std::get<LongropeScaling>(longrope.scaling).original_positions, 4096);
+  EXPECT_EQ(rope(typed("su")), longrope);
+  EXPECT_EQ(rope(typed("yarn")), longrope);
+  EXPECT_NE(ReadHf(Phi3Family(), R"({"rope_scaling": {"type": "linear", "factor": 2}})").error, "");
+  EXPECT_NE(ReadHf(Phi3Family(), R"({"partial_rotary_factor": 1.5})").error, "");
+}
+
+TEST(Granite, ReadsItsFactors) {
+  const Read read = ReadHf(GraniteFamily(), R"({"embedding_multiplier": 12, "logits_scaling": 8,
+      "residual_multiplier": 0.22, "attention_multiplier": 0.015625})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.embedding_scale, 12);
+  EXPECT_FALSE(read.spec.round_embedding_scale);
+  EXPECT_EQ(read.spec.logit_scale, 0.125);
+  EXPECT_EQ(read.spec.blocks[31].residual_scale, 0.22);
+  EXPECT_EQ(AttentionOf(read.spec, 0).scale, 0.015625);
+  EXPECT_EQ(AttentionOf(ReadHf(GraniteFamily(), "{}").spec, 0).scale, 1);
+  EXPECT_EQ(ReadHf(GraniteFamily(), R"({"logits_scaling": 0})").error,
+            "config.json: logits_scaling is not positive");
+}
+
+TEST(Olmo2, NormsComeAfterTheParts) {
+  const Read read = ReadHf(Olmo2Family(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.blocks[0].residual, Residual::kPostNorm);
+  EXPECT_EQ(AttentionOf(read.spec, 0).row_norm, (RmsNorm{{1e-5f, NormRounding::kOnce}}));
+  EXPECT_FALSE(AttentionOf(read.spec, 0).head_norm);
+}
+
+TEST(Helium, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(HeliumFamily(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_FLOAT_EQ(read.spec.final_norm.norm.eps, 1e-8f);
+  EXPECT_EQ(AttentionOf(read.spec, 0).rope,
+            (Rope{.theta = 1e5, .rot_dim = 128, .style = RopeStyle::kInterleaved}));
+}
+
+TEST(Glm, DefaultsAreThoseOfTheReferenceClass) {
+  for (const Family* family : {&GlmFamily(), &Glm4Family()}) {
+    const Read read = ReadHf(*family, "{}");
+    EXPECT_EQ(read.error, "");
+    EXPECT_EQ(read.spec.blocks[0].residual,
+              family == &GlmFamily() ? Residual::kSequential : Residual::kSandwich);
+    EXPECT_EQ(AttentionOf(read.spec, 0).kv_heads, 2);
+    EXPECT_TRUE(AttentionOf(read.spec, 0).qkv_bias);
+    EXPECT_FALSE(AttentionOf(read.spec, 0).out_bias);
+    EXPECT_EQ(AttentionOf(read.spec, 0).rope,
+              (Rope{.theta = 1e4, .rot_dim = 64, .style = RopeStyle::kInterleaved}));
+  }
 }
 
 }  // namespace

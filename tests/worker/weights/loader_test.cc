@@ -145,6 +145,33 @@ TEST(LoadWeights, AJoinedTensorMustHoldItsSlots) {
             checkpoint->path() + ": wrong shapes: blk.0.qk.weight is [12, 4], not [11, 4]");
 }
 
+TEST(LoadWeights, SlotsOfOneProductMayBeRowsOfOneTensor) {
+  const NameTable names{.rules = {{"*.q", "blk.*.qkv", RowOrder::kInterleavedHeads},
+                                  {"*.k", "blk.*.qkv", RowOrder::kInterleavedHeads},
+                                  {"*.v", "blk.*.qkv"}}};
+  WeightPlan plan;
+  Packed joined;
+  View bias;
+  plan.Matrix(&joined, {Slot("0.q.weight", {8, 4}, 4), Slot("0.k.weight", {4, 4}, 4),
+                        Slot("0.v.weight", {2, 4})});
+  plan.Vector(&bias, {Slot("0.q.bias", {8}, 4), Slot("0.k.bias", {4}, 4), Slot("0.v.bias", {2})});
+  const auto checkpoint =
+      WriteCheckpoint({Counting("blk.0.qkv.weight", {14, 4}), Counting("blk.0.qkv.bias", {14})});
+  const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const float rows[] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 13};
+  for (uint32_t row = 0; row < 14; ++row) {
+    const float x = 4 * rows[row];
+    EXPECT_EQ(PackedRow(joined, row), (std::vector<float>{x, x + 1, x + 2, x + 3})) << row;
+    EXPECT_EQ(bias.as<float>()[row], rows[row]);
+  }
+  const auto narrow = WriteCheckpoint({Counting("blk.0.qkv.weight", {12, 4})});
+  const std::string error = Message(LoadWeights(*narrow, names, plan, {.ops = &CpuOps()}).status());
+  EXPECT_EQ(error.substr(error.find(": ") + 2),
+            "missing tensors: blk.0.qkv.bias; wrong shapes: blk.0.qkv.weight is [12, 4], not "
+            "[14, 4]");
+}
+
 TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {
   const float x = 1.00390625f * 1.001f;
   const auto checkpoint = WriteCheckpoint({{"blk.0.k.weight", "F32", {1, 2}, Bytes<float>({x, 1})},

@@ -1,0 +1,76 @@
+// Granite: Llama with scaled embeddings, scores, sums and logits. Defaults are those of
+// transformers' GraniteConfig. Source: https://arxiv.org/abs/2408.13359
+#include <array>
+
+#include "worker/models/dense.h"
+#include "worker/models/registry.h"
+#include "worker/models/rope_config.h"
+
+namespace shardline {
+namespace {
+
+constexpr HfDefaults kDefaults{.vocabulary = 32000,
+                               .hidden = 4096,
+                               .inner = 11008,
+                               .layers = 32,
+                               .heads = 32,
+                               .context = 2048};
+
+double Positive(Config& config, std::string_view key, double fallback) {
+  const double value = config.Float(key, fallback);
+  if (value <= 0) config.Refuse(key, "is not positive");
+  return value > 0 ? value : 1;
+}
+
+ModelSpec GraniteFromHf(HfConfig& config) {
+  RefuseQuantised(config);
+  RequireActivation(config, "hidden_act", {"silu", "swish"});
+  ModelSpec spec = DenseFromHf(config, kDefaults);
+  spec.embedding_scale = Positive(config, "embedding_multiplier", 1);
+  spec.logit_scale = 1 / Positive(config, "logits_scaling", 1);
+  Block& block = spec.blocks[0];
+  block.residual_scale = Positive(config, "residual_multiplier", 1);
+  Attention& attention = AttentionOf(block);
+  attention.scale = Positive(config, "attention_multiplier", 1);
+  attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
+  attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
+  MlpOf(block).bias = config.Bool("mlp_bias", false);
+  Spread(spec);
+  return spec;
+}
+
+ModelSpec GraniteFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  if (!config.Bool("*.rope.scaling.finetuned", true)) {
+    config.Refuse("*.rope.scaling.finetuned", "is false: Granite without positions is not served");
+  }
+  ModelSpec spec = DenseFromGguf(config, checkpoint);
+  spec.embedding_scale = Positive(config, "*.embedding_scale", 1);
+  spec.logit_scale = 1 / Positive(config, "*.logit_scale", 1);
+  Block& block = spec.blocks[0];
+  block.residual_scale = Positive(config, "*.residual_scale", 1);
+  Attention& attention = AttentionOf(block);
+  if (config.Float("*.attention.scale", 0) != 0) {
+    attention.scale = Positive(config, "*.attention.scale", 1);
+  }
+  attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
+  Spread(spec);
+  return spec;
+}
+
+constexpr std::array<std::string_view, 1> kArchitectures = {"GraniteForCausalLM"};
+
+}  // namespace
+
+const Family& GraniteFamily() {
+  static const Family kFamily{
+      .name = "granite",
+      .hf_architectures = kArchitectures,
+      .gguf_architecture = "granite",
+      .from_hf = GraniteFromHf,
+      .from_gguf = GraniteFromGguf,
+      .hf_names = [](const Checkpoint&) { return HfNames("model."); },
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); }};
+  return kFamily;
+}
+
+}  // namespace shardline
