@@ -32,6 +32,8 @@ enum class RopeStyle : uint8_t {
 enum class Activation : uint8_t {
   kSilu,
   kGeluTanh,  // the tanh approximation of GELU
+  kGelu,      // x times the normal distribution's share below x
+  kRelu2,     // max(x, 0)²
 };
 
 // How often a normed row is rounded to the activation type.
@@ -62,6 +64,14 @@ struct AttentionRow {
       blocks;  // block table: block of positions [i * block_tokens, (i+1) * block_tokens)
 };
 
+// A linear bias of scores by distance (Press et al. 2022, arXiv:2108.12409): the query at position
+// p sees the key at position j with slope * (j - p) added.
+struct Alibi {
+  const float* slopes = nullptr;  // [heads]; null: no bias
+  float scale = 1.0f;             // of the bias
+  bool rounded = false;  // positions, and slopes times them, are rounded to bf16, as Falcon's are
+};
+
 struct AttentionArgs {
   View q;    // [tokens, heads, head_dim]
   View out;  // [tokens, heads, head_dim]
@@ -70,6 +80,7 @@ struct AttentionArgs {
   int32_t row_count = 0;
   float scale = 1.0f;
   int64_t window = 0;  // a query sees so many positions, its own the last; 0: all before it
+  Alibi alibi;
 };
 
 // Limits that size the scratch buffer.
@@ -115,6 +126,14 @@ struct Ops {
   void (*gated)(const OpContext&, Activation act, const View& gate, const View& up, const View& y);
   // x += y, rounded to x's type. Both [tokens, hidden].
   void (*add)(const OpContext&, const View& x, const View& y);
+  // y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, rounded once. x, y as in rms_norm;
+  // weight, bias: [n] f32, or [heads * n] where every head has its own, or null.
+  void (*layer_norm)(const OpContext&, const View& x, const View* weight, const View* bias,
+                     float eps, const View& y);
+  // x := act(x), rounded to x's type. [tokens, inner].
+  void (*activate)(const OpContext&, Activation act, const View& x);
+  // x := x within [-limit, limit]; a NaN stays. [tokens, n].
+  void (*clamp)(const OpContext&, const View& x, float limit);
 };
 
 // The CPU's own kernels at the fastest instruction set of this machine;
