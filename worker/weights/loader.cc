@@ -16,9 +16,11 @@ size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 
 // Which stored row holds row `row` of the slot.
 int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
-  if (source.order == RowOrder::kAsStored) return row;
-  const int64_t half = slot.head_dim / 2, within = row % slot.head_dim;
-  return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+  if (source.order == RowOrder::kInterleavedHeads) {
+    const int64_t half = slot.head_dim / 2, within = row % slot.head_dim;
+    row = row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+  }
+  return row / source.run * source.stride + source.first + row % source.run;
 }
 
 // The slot's rows in its own order, one below the other at `out`.
@@ -37,8 +39,9 @@ float RoundTo(DType type, float x) {
 
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
   const int64_t size = slot.axes[0].size;
-  std::vector<float> stored(size);
-  Dequantize(source.tensor->type, source.tensor->data.data(), size, DType::kF32, stored.data());
+  std::vector<float> stored(source.tensor->elements());
+  Dequantize(source.tensor->type, source.tensor->data.data(), source.tensor->elements(),
+             DType::kF32, stored.data());
   for (int64_t i = 0; i < size; ++i) {
     float x = stored[StoredRow(source, slot, i)];
     if (slot.form != VectorForm::kExact) x = RoundTo(type, x);

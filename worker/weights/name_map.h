@@ -18,12 +18,20 @@ enum class RowOrder : uint8_t {
   kInterleavedHeads,
 };
 
-// "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q"
-// with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
+// One stored tensor may hold the rows of all parts of a product.
+enum class Fusion : uint8_t {
+  kNone,
+  kStacked,  // one part below the other
+  kByGroup,  // by key-value head: its queries' rows, its key's, its value's
+};
+
+// "*" stands for a number, the block's or a head's. Weight and bias of a slot follow one rule: slot
+// "*.attn.q" with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight".
 struct NameRule {
   std::string slot;
   std::string tensor;
   RowOrder order = RowOrder::kAsStored;
+  Fusion fusion = Fusion::kNone;
 };
 
 struct NameTable {
@@ -36,6 +44,7 @@ struct NameTable {
 struct MappedName {
   std::string tensor;  // empty: no rule
   RowOrder order = RowOrder::kAsStored;
+  Fusion fusion = Fusion::kNone;
 };
 MappedName MapName(const NameTable& table, std::string_view slot);
 bool IsIgnored(const NameTable& table, std::string_view tensor);

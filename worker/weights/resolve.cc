@@ -19,7 +19,24 @@ class Resolver {
 
   std::vector<Source> Parts(const std::vector<WeightSlot>& slots) {
     std::vector<Source> sources;
-    for (const WeightSlot& slot : slots) sources.push_back(Find(slot));
+    int64_t total = 0, first = 0;
+    for (const WeightSlot& slot : slots) total += slot.axes[0].size;
+    for (const WeightSlot& slot : slots) {
+      const MappedName name = MapName(names_, slot.name);
+      const int64_t size = slot.axes[0].size;
+      Source source{.order = name.order, .run = size, .stride = size};
+      int64_t rows = size;
+      if (name.fusion != Fusion::kNone) {
+        const int64_t groups =
+            name.fusion == Fusion::kByGroup ? slots[1].axes[0].size / slots[1].head_dim : 1;
+        source = {
+            .order = name.order, .first = first, .run = size / groups, .stride = total / groups};
+        first += source.run;
+        rows = total;
+      }
+      source.tensor = Find(slot, name, rows);
+      sources.push_back(source);
+    }
     return sources;
   }
 
@@ -45,24 +62,29 @@ class Resolver {
     if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
   }
 
-  Source Find(const WeightSlot& slot) {
-    const MappedName name = MapName(names_, slot.name);
+  // `rows`: of the tensor; norms of heads, one below the other, are a matrix of as many elements.
+  const StoredTensor* Find(const WeightSlot& slot, const MappedName& name, int64_t rows) {
     const StoredTensor* tensor = checkpoint_.Find(name.tensor);
     if (tensor == nullptr) {
       missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor);
-      return {};
+      return nullptr;
     }
-    used_.insert(tensor->name);
+    const bool first_use = used_.insert(tensor->name).second;
+    if (!first_use) return tensor;  // judged already
     std::vector<int64_t> shape;
     for (const Axis& axis : slot.axes) shape.push_back(axis.size);
-    if (tensor->shape != shape) {
+    shape[0] = rows;
+    const bool rows_of_heads =
+        slot.axes.size() == 1 && rows > slot.axes[0].size &&
+        tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
+    if (tensor->shape != shape && !rows_of_heads) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }
     if (tensor->type == StoredType::kOther) {
       unreadable_.push_back(Cat(tensor->name, " is ", tensor->type_name));
     }
-    return {tensor, name.order};
+    return tensor;
   }
 
   const Checkpoint& checkpoint_;

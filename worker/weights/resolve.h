@@ -13,6 +13,9 @@ namespace shardline {
 struct Source {
   const StoredTensor* tensor = nullptr;
   RowOrder order = RowOrder::kAsStored;
+  // Where the slot's rows stand among the tensor's: `run` at a time, the first at `first`, one run
+  // every `stride`.
+  int64_t first = 0, run = 0, stride = 0;
 };
 
 // By matrix (or vector) and part, as in the plan.
