@@ -1,36 +1,52 @@
-// Token embedding and the head that turns hidden states into logits. A tied head is the embedding's
-// own matrix: one packed copy serves both.
+// Token embedding, with learned positions where a model has them, and the head that turns hidden
+// states into logits. A tied head is the embedding's own matrix: one packed copy serves both.
 #pragma once
 
 #include "worker/layers/layer.h"
 
 namespace shardline {
 
+struct EmbeddingSpec {
+  int64_t vocabulary = 0, hidden = 0;
+  bool tied = false;
+  float scale = 1;        // of embeddings, a value of the model's type
+  int64_t positions = 0;  // learned ones; 0: none
+  bool head_bias = false;
+};
+
 class EmbeddingAndHead {
  public:
-  // `scale`: of embeddings, a value of the model's type.
-  EmbeddingAndHead(int64_t vocabulary, int64_t hidden, bool tied, float scale)
-      : vocabulary_(vocabulary), hidden_(hidden), tied_(tied), scale_(scale) {}
+  explicit EmbeddingAndHead(const EmbeddingSpec& spec) : spec_(spec) {}
 
   void Declare(WeightPlan& plan) {
-    const Axis vocab{"vocab", vocabulary_, 1}, hidden{"hidden", hidden_, 0};
+    const Axis vocab{"vocab", spec_.vocabulary, 1}, hidden{"hidden", spec_.hidden, 0};
     plan.Matrix(&table_, {{"embed.weight", {vocab, hidden}}});
-    if (!tied_) plan.Matrix(&head_, {{"head.weight", {vocab, hidden}}});
+    if (!spec_.tied) plan.Matrix(&head_, {{"head.weight", {vocab, hidden}}});
+    if (spec_.head_bias) plan.Vector(&head_bias_, {{"head.bias", {vocab}}});
+    if (spec_.positions > 0) {
+      const Axis positions{"positions", spec_.positions, 0};
+      plan.Matrix(&position_table_, {{"positions.weight", {positions, hidden}}});
+    }
   }
-  // ids: [tokens] u32 below the vocabulary's size; y: [tokens, hidden]
-  void Embed(const StepContext& step, const View& ids, const View& y) const {
-    step.ops->embed(step.op, ids, table_, scale_, y);
+  // ids: [tokens] u32 below the vocabulary's size; positions: the same, below the learned ones,
+  // read where there are such; y, h (scratch): [tokens, hidden]
+  void Embed(const StepContext& step, const View& ids, const View& positions, const View& h,
+             const View& y) const {
+    step.ops->embed(step.op, ids, table_, spec_.scale, y);
+    if (spec_.positions == 0) return;
+    step.ops->embed(step.op, positions, position_table_, 1.0f, h);
+    step.ops->add(step.op, y, h);
   }
   // x: [rows, hidden]; logits: [rows, vocabulary] f32
   void Logits(const StepContext& step, const View& x, const View& logits) const {
-    step.ops->matmul(step.op, x, tied_ ? table_ : head_, nullptr, logits);
+    step.ops->matmul(step.op, x, spec_.tied ? table_ : head_,
+                     spec_.head_bias ? &head_bias_ : nullptr, logits);
   }
 
  private:
-  int64_t vocabulary_, hidden_;
-  bool tied_;
-  float scale_;
-  Packed table_, head_;
+  EmbeddingSpec spec_;
+  Packed table_, head_, position_table_;
+  View head_bias_;  // [vocabulary] f32
 };
 
 }  // namespace shardline

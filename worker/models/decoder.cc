@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "kernels/half.h"
 
@@ -23,6 +24,10 @@ float RoundTo(DType type, double x) {
   return type == DType::kF16 ? WidenF16(RoundToF16(f)) : f;
 }
 
+bool IsParallel(const Block& block) {
+  return block.residual == Residual::kParallel || block.residual == Residual::kParallelTwoNorms;
+}
+
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
   return a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
          a.window == b.window;
@@ -34,8 +39,12 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
     : spec_(std::move(spec)),
       options_(options),
       type_(type),
-      embedding_(spec_.vocabulary, spec_.hidden, spec_.tied_head,
-                 RoundTo(type, spec_.embedding_scale)),
+      embedding_({.vocabulary = spec_.vocabulary,
+                  .hidden = spec_.hidden,
+                  .tied = spec_.tied_head,
+                  .scale = RoundTo(type, spec_.embedding_scale),
+                  .positions = spec_.learned_positions,
+                  .head_bias = spec_.head_bias}),
       final_norm_(spec_.final_norm, spec_.hidden) {
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
@@ -55,7 +64,7 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   const Rope& rope = std::get<Attention>(block.mixer).rope;
   const auto known = std::find(ropes_.begin(), ropes_.end(), rope);
   const auto rope_index = static_cast<int>(known - ropes_.begin());
-  if (known == ropes_.end()) {
+  if (known == ropes_.end() && rope.rot_dim > 0) {
     ropes_.push_back(rope);
     rope_tables_.emplace_back(rope);
   }
@@ -73,7 +82,7 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   run.norm1.Declare(Cat(index, ".norm1"), plan_);
   run.mixer->Declare(Cat(index, ".attn"), plan_);
   if (run.norm1_out) run.norm1_out->Declare(Cat(index, ".norm1_out"), plan_);
-  run.norm2.Declare(Cat(index, ".norm2"), plan_);
+  if (block.residual != Residual::kParallel) run.norm2.Declare(Cat(index, ".norm2"), plan_);
   run.ffn->Declare(Cat(index, ".mlp"), plan_);
   if (run.norm2_out) run.norm2_out->Declare(Cat(index, ".norm2_out"), plan_);
   PlaceState(*run.mixer);
@@ -126,6 +135,10 @@ void Decoder::Carve(Workspace& arena) {
   ids_ = arena.Take(DType::kU32, {tokens});
   x_ = arena.Take(type_, {tokens, spec_.hidden});
   h_ = arena.Take(type_, {tokens, spec_.hidden});
+  if (spec_.learned_positions > 0) positions_ = arena.Take(DType::kU32, {tokens});
+  if (std::any_of(spec_.blocks.begin(), spec_.blocks.end(), IsParallel)) {
+    mixed_ = arena.Take(type_, {tokens, spec_.hidden});
+  }
   for (size_t i = 0; i < ropes_.size(); ++i) {
     cos_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
     sin_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
@@ -200,6 +213,11 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
     rope_steps_[i] = {cos_[i].Rows(0, tokens), sin_[i].Rows(0, tokens)};
     rope_tables_[i].Fill(plan, rope_steps_[i].cos, rope_steps_[i].sin);
   }
+  for (const PlanRow& row : plan.rows) {
+    if (spec_.learned_positions == 0) break;
+    std::iota(positions_.as<uint32_t>() + row.first_token,
+              positions_.as<uint32_t>() + row.first_token + row.token_count, row.first_position);
+  }
   for (size_t g = 0; g < groups_.size(); ++g) {
     group_steps_[g].slots = slots_[g].Rows(0, tokens);
     group_steps_[g].rows.clear();
@@ -241,6 +259,17 @@ absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
       block.norm2_out->Forward(step_, h, h);
       step_.ops->add(step_.op, x, h);
       break;
+    case Residual::kParallel:
+    case Residual::kParallelTwoNorms: {
+      const View mixed = mixed_.Rows(0, step_.tokens);
+      block.norm1.Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, mixed));
+      if (block.residual == Residual::kParallelTwoNorms) block.norm2.Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      step_.ops->add(step_.op, h, mixed);
+      step_.ops->add(step_.op, x, h);
+      break;
+    }
   }
   return absl::OkStatus();
 }
@@ -262,7 +291,8 @@ absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
   if (plan.tokens.empty()) return absl::OkStatus();
   FillStep(plan, state);
   const View x = x_.Rows(0, step_.tokens), h = h_.Rows(0, step_.tokens);
-  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), x);
+  const View positions = spec_.learned_positions > 0 ? positions_.Rows(0, step_.tokens) : View{};
+  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), positions, h, x);
   for (const RunBlock& block : blocks_) {
     SL_RETURN_IF_ERROR(Run(block, x, h));
     if (options_.at_work) options_.at_work();

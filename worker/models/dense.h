@@ -19,16 +19,27 @@ struct HfDefaults {
   int64_t head_dim = 0;  // 0: hidden / heads
   int64_t context = 0;
   bool tied_head = false;
+  double norm_eps = 1e-6;
+};
+
+// What a configuration calls the sizes. Empty: it does not tell.
+struct HfKeys {
+  std::string_view hidden = "hidden_size", inner = "intermediate_size",
+                   layers = "num_hidden_layers", heads = "num_attention_heads",
+                   kv_heads = "num_key_value_heads", head_dim = "head_dim",
+                   context = "max_position_embeddings", norm_eps = "rms_norm_eps";
 };
 
 // Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
 // missing or cannot be served is noted in the configuration.
-ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults);
+ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys = {});
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint);
 
 // The attention and the MLP of the first block: what to change before Spread.
 Attention& AttentionOf(Block& block);
 Mlp& MlpOf(Block& block);
+// LayerNorm in place of all norms.
+void UseLayerNorm(ModelSpec& spec, bool weight, bool bias);
 // Makes all blocks like the first.
 void Spread(ModelSpec& spec);
 
@@ -37,6 +48,8 @@ void Spread(ModelSpec& spec);
 void RefuseQuantised(HfConfig& config);
 void RequireActivation(HfConfig& config, std::string_view key,
                        const std::vector<std::string>& served);
+// Notes keys whose value is not `served`, the one that changes nothing.
+void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys);
 
 // `layer_types` where it is given, otherwise what `fallback` says of a layer: whether it slides.
 std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
@@ -46,5 +59,10 @@ std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
 NameTable HfNames(std::string_view prefix);
 // "blk.*.attn_q" and so on; `order` of the rows of queries and keys.
 NameTable GgufNames(RowOrder order);
+// The same, with "blk.*.attn_qkv" in place of three where the file has that.
+NameTable GgufNames(const Checkpoint& checkpoint, RowOrder order = RowOrder::kAsStored);
+// Another tensor for a slot; one for queries, keys and values together.
+void Rename(NameTable& names, std::string_view slot, std::string tensor);
+void FuseQkv(NameTable& names, const std::string& tensor, Fusion fusion);
 
 }  // namespace shardline

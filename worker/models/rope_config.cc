@@ -49,10 +49,11 @@ class HfRope {
       }
     }
     Rope rope{.theta = config_.Float(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
+    rope.rot_dim = RotatedPart(head_dim);
     rope.theta = config_.Float(Key("rope_theta"), rope.theta);
     const std::string type =
         config_.String(Key("rope_type"), config_.String(Key("type"), "default"));
-    CheckPartial(type);
+    if (keys_.partial == 0) CheckPartial(type);
     if (type == "default") return rope;
     if (type == "linear") {
       rope.scaling = LinearScaling{Factor()};
@@ -77,6 +78,17 @@ class HfRope {
 
  private:
   std::string Key(std::string_view name) const { return Cat(object_, ".", name); }
+
+  int64_t RotatedPart(int64_t head_dim) {
+    if (keys_.partial == 0) return head_dim;
+    const double top = config_.Float("partial_rotary_factor", keys_.partial);
+    const double factor = config_.Float(Key("partial_rotary_factor"), top);
+    if (!(factor > 0 && factor <= 1)) {
+      config_.Refuse("partial_rotary_factor", Cat(factor, " is outside 0..1"));
+      return head_dim;
+    }
+    return static_cast<int64_t>(static_cast<double>(head_dim) * factor);
+  }
 
   // Llama's default rope does not read the key, and its other ropes cannot rotate a part of a head.
   void CheckPartial(const std::string& type) {
@@ -161,11 +173,13 @@ Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions, const
 }
 
 Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head_dim,
-                  int64_t max_positions) {
+                  int64_t max_positions, bool partial) {
   Rope rope{.theta = config.Float("*.rope.freq_base", 10000.0), .rot_dim = head_dim};
   rope.divisors = RopeDivisors(config, checkpoint);
   const int64_t rotated = config.Int("*.rope.dimension_count", 1, 1 << 16, head_dim);
-  if (rotated != head_dim) {
+  if (partial) {
+    rope.rot_dim = rotated;
+  } else if (rotated != head_dim) {
     config.Refuse("*.rope.dimension_count", Cat(rotated, " is not the head size ", head_dim));
   }
   const double scale_linear = config.Float("*.rope.scale_linear", 1.0);  // files of 2023

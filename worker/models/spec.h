@@ -16,8 +16,10 @@ namespace shardline {
 // How a block's parts and the residual stream are joined. Said outright, never guessed from the
 // weights.
 enum class Residual : uint8_t {
-  kSequential,  // x += mixer(norm1(x)); x += ffn(norm2(x))
-  kSandwich,    // x += norm1_out(mixer(norm1(x))); x += norm2_out(ffn(norm2(x)))
+  kSequential,        // x += mixer(norm1(x)); x += ffn(norm2(x))
+  kSandwich,          // x += norm1_out(mixer(norm1(x))); x += norm2_out(ffn(norm2(x)))
+  kParallel,          // x += mixer(norm1(x)) + ffn(norm1(x))
+  kParallelTwoNorms,  // x += mixer(norm1(x)) + ffn(norm2(x))
 };
 
 struct Block {
@@ -35,6 +37,8 @@ struct ModelSpec {
   double embedding_scale = 1;
   RmsNorm final_norm;
   std::vector<Block> blocks;
+  int64_t learned_positions = 0;  // added to embeddings; 0: none
+  bool head_bias = false;
 };
 
 // Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong

@@ -7,6 +7,7 @@ namespace shardline {
 namespace {
 
 absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
+  if (rope == Rope{.rot_dim = 0}) return absl::OkStatus();  // nothing rotates
   if (rope.rot_dim < 2 || rope.rot_dim % 2 != 0 || rope.rot_dim > head_dim) {
     return InvalidArgument("rotary dimensions ", rope.rot_dim, " of head_dim ", head_dim,
                            " are not an even number of at most that size");
