@@ -8,10 +8,9 @@ namespace {
 
 std::span<const Family* const> Families() {
   static const Family* const kFamilies[] = {
-      &LlamaFamily(),
-      &MistralFamily(),
-      &Qwen2Family(),
-      &Gemma3Family(),
+      &LlamaFamily(),      &MistralFamily(), &Qwen2Family(),     &Gemma3Family(),
+      &Starcoder2Family(), &PhiFamily(),     &FalconFamily(),    &StablelmFamily(),
+      &OlmoFamily(),       &MptFamily(),     &PersimmonFamily(), &BigcodeFamily(),
   };
   return kFamilies;
 }

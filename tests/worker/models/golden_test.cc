@@ -201,7 +201,7 @@ TEST(Formats, GiveTheSameBits) {
       }
     }
   }
-  EXPECT_EQ(copies, 3);
+  EXPECT_EQ(copies, 12);
 }
 
 // A copy of the checkpoint in which one file has other bytes.
