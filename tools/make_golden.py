@@ -234,6 +234,11 @@ GGUFS = {
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
+    "gguf_q8_0_permuted": (olmo(hidden_size=64, intermediate_size=96, num_key_value_heads=2, clip_qkv=0.8), "Q8_0", {}),
+    "gguf_q4_0_fused": (falcon(hidden_size=64, num_attention_heads=4, new_decoder_architecture=True, num_kv_heads=2,
+                               tie_word_embeddings=False), "Q4_0", {}),
+    "gguf_f32_norms_of_heads": (stablelm(hidden_size=32, intermediate_size=48, qk_layernorm=True,
+                                         use_qkv_bias=True), "F32", {}),
 }
 
 
@@ -450,6 +455,13 @@ def stacked_qkv(rows, config):
                            for part in (groups[:, :-2], groups[:, -2], groups[:, -1])])
 
 
+def unstacked_qkv(rows, config):
+    kv_heads = config.num_kv_heads if config.new_decoder_architecture else 1
+    q = rows[: -2 * kv_heads * config.head_dim].reshape(kv_heads, -1, *rows.shape[1:])
+    kv = rows[-2 * kv_heads * config.head_dim :].reshape(2, kv_heads, -1, *rows.shape[1:])
+    return np.concatenate([q, kv[0], kv[1]], axis=1).reshape(rows.shape)
+
+
 def stacked_norms(tensors):
     """Norms of single heads in one tensor for each layer, [heads, head_dim]."""
     out, heads = {}, {}
@@ -541,7 +553,15 @@ def write_gguf(writer, model, kind):
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
         widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
-        stored[key] = torch.from_numpy(np.array(unpermute(widened, heads) if heads else widened))
+        if heads:
+            widened = unpermute(widened, heads)
+        if ".self_attention.query_key_value." in key:
+            widened = unstacked_qkv(widened, config)
+        if key.endswith("_layernorm.weight") and widened.ndim == 2:
+            for head, norm in enumerate(widened):
+                stored[key.replace(".weight", f".norms.{head}.weight")] = torch.from_numpy(np.array(norm))
+        else:
+            stored[key] = torch.from_numpy(np.array(widened))
     if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "llama3":
         scaled = model.model.rotary_emb.inv_freq
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim

@@ -48,6 +48,9 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
   const int64_t hidden = Size(config, keys.hidden, kMostHidden, defaults.hidden);
   const int64_t heads = Size(config, keys.heads, kMostHeads, defaults.heads);
   const int64_t head_dim = defaults.head_dim > 0 ? defaults.head_dim : hidden / heads;
+  if (keys.head_dim.empty() && head_dim * heads != hidden) {
+    config.Refuse(keys.heads, Cat(heads, " does not divide ", keys.hidden, " ", hidden));
+  }
   const Attention attention{.heads = heads,
                             .kv_heads = KvHeads(config, keys.kv_heads, heads, defaults.kv_heads),
                             .head_dim = Size(config, keys.head_dim, kMostHeadDim, head_dim)};

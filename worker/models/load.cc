@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& asked,
     options.max_context = spec.context > 0 ? spec.context : kUnstatedContext;
   }
   if (spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
-    return InvalidArgument("a context of ", options.max_context, " tokens exceeds the ",
+    return InvalidArgument("--max-context=", options.max_context, " exceeds the ",
                            spec.learned_positions, " positions that the model has learned");
   }
   ModelInfo info{

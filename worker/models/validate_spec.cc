@@ -30,6 +30,7 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
 }
 
 absl::Status ValidateAttention(const Attention& attention) {
+  if (attention.head_dim < 1) return InvalidArgument("heads have no dimensions");
   if (attention.heads % attention.kv_heads != 0) {
     return InvalidArgument(attention.heads, " attention heads are not a multiple of ",
                            attention.kv_heads, " key-value heads");

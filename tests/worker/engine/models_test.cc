@@ -138,7 +138,7 @@ TEST_P(EngineOnModels, EveryWayOfServingGivesTheSameBits) {
 
 INSTANTIATE_TEST_SUITE_P(All, EngineOnModels,
                          testing::Values("llama", "dynamic", "qwen2_windows", "mistral",
-                                         "mistral_long", "gemma3"),
+                                         "mistral_long", "gemma3", "mpt", "bigcode"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

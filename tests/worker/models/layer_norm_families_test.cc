@@ -115,6 +115,11 @@ TEST(LayerNormFamilies, RefuseWhatWouldChangeTheArithmetic) {
            Refused{&PersimmonFamily(), "hidden_act", R"({"hidden_act": "relu"})"},
            Refused{&BigcodeFamily(), "add_cross_attention", R"({"add_cross_attention": true})"},
            Refused{&BigcodeFamily(), "activation_function", R"({"activation_function": "gelu"})"},
+           Refused{&BigcodeFamily(), "n_head 5 does not divide n_embd 768", R"({"n_head": 5})"},
+           Refused{&MptFamily(), "n_heads 64 does not divide d_model 8",
+                   R"({"n_heads": 64, "d_model": 8})"},
+           Refused{&FalconFamily(), "num_kv_heads",
+                   R"({"new_decoder_architecture": true, "num_kv_heads": 0})"},
            Refused{&OlmoFamily(), "quantization_config", R"({"quantization_config": {}})"},
        }) {
     const std::string error = ReadHf(*r.family, r.json).error;
