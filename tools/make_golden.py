@@ -360,6 +360,28 @@ def make_checkpoint(name, config, dtype, shards):
     save_file(reference(lambda: load(folder, config), prompts_for(name, config)), folder / "reference.safetensors")
 
 
+@torch.no_grad()
+def make_grouped_mpt(name, kv_heads=2):
+    """transformers' MPT has a key and a value for each head; here every group of heads has the same ones, stored once."""
+    folder, config = fresh(name), mpt(n_heads=6)
+    stored = config | {"attn_config": {"attn_type": "grouped_query_attention", "kv_n_heads": kv_heads}}
+    (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
+    model = model_class(config)(model_class(config).config_class(**config)).to(torch.float32)
+    redraw(model, seed=sum(name.encode()))
+    model = model.to(torch.bfloat16).to(torch.float32).eval()
+    model.config._attn_implementation = "eager"
+    tensors = {key: value.to(torch.bfloat16) for key, value in model.state_dict().items() if key != "lm_head.weight"}
+    for key, value in model.state_dict().items():
+        if not key.endswith("Wqkv.weight"):
+            continue
+        hidden, group = config["d_model"], config["n_heads"] // kv_heads
+        heads = value[hidden:].reshape(2, kv_heads, group, -1, hidden)
+        heads.copy_(heads[:, :, :1].clone().expand_as(heads))
+        tensors[key] = torch.cat([value[:hidden], heads[:, :, 0].reshape(-1, hidden)]).to(torch.bfloat16).contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
 def permute(rows, heads):
     """The order in which llama.cpp's converter stores the rows of q and k: the halves of a head interleaved."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
@@ -738,6 +760,8 @@ def main():
     for name, (config, dtype, shards) in CHECKPOINTS.items():
         if not options.names or name in options.names:
             make_checkpoint(name, config, dtype, shards)
+    if not options.names or "mpt_grouped" in options.names:
+        make_grouped_mpt("mpt_grouped")
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)

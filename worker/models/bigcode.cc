@@ -27,33 +27,32 @@ constexpr HfKeys kKeys{.hidden = "n_embd",
 constexpr int64_t kMostHidden = 1 << 20;
 
 // What all BigCodes have in common, on a spec that has the sizes.
-void MakeBigcode(ModelSpec& spec) {
+void MakeBigcode(ModelSpec& spec, Activation activation) {
   UseLayerNorm(spec, true, true);
   spec.learned_positions = spec.context;
   Attention& attention = AttentionOf(spec.blocks[0]);
   Mlp& mlp = MlpOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = mlp.bias = true;
   mlp.gated = false;
-  mlp.activation = Activation::kGeluTanh;
+  mlp.activation = activation;
   Spread(spec);
 }
 
 ModelSpec BigcodeFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "activation_function", {"gelu_pytorch_tanh", "gelu_new", "gelu_fast"});
   RequireFalse(config, {"add_cross_attention"});
   ModelSpec spec = DenseFromHf(config, kDefaults, kKeys);
   MlpOf(spec.blocks[0]).inner = config.Int("n_inner", 1, kMostHidden, 4 * spec.hidden);
   Attention& attention = AttentionOf(spec.blocks[0]);
   if (config.Bool("multi_query", true)) attention.kv_heads = 1;
   if (!config.Bool("scale_attn_weights", true)) attention.scale = 1;
-  MakeBigcode(spec);
+  MakeBigcode(spec, ActivationFromHf(config, "activation_function", "gelu_pytorch_tanh"));
   return spec;
 }
 
 ModelSpec BigcodeFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
-  MakeBigcode(spec);
+  MakeBigcode(spec, Activation::kGeluTanh);
   return spec;
 }
 

@@ -116,6 +116,24 @@ void RequireActivation(HfConfig& config, std::string_view key,
   }
 }
 
+Activation ActivationFromHf(HfConfig& config, std::string_view key, std::string_view fallback) {
+  struct Named {
+    std::string_view name;
+    Activation activation;
+  };
+  constexpr Named kNamed[] = {
+      {"silu", Activation::kSilu},          {"swish", Activation::kSilu},
+      {"gelu", Activation::kGelu},          {"gelu_python", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh},  {"gelu_pytorch_tanh", Activation::kGeluTanh},
+      {"gelu_fast", Activation::kGeluTanh}, {"relu2", Activation::kRelu2}};
+  const std::string name = config.String(key, fallback);
+  for (const Named& named : kNamed) {
+    if (named.name == name) return named.activation;
+  }
+  config.Refuse(key, Cat("'", name, "' is not served"));
+  return Activation::kSilu;
+}
+
 void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys) {
   for (const std::string_view key : keys) {
     if (config.Bool(key, false)) config.Refuse(key, "is not served");

@@ -48,7 +48,9 @@ void Spread(ModelSpec& spec);
 void RefuseQuantised(HfConfig& config);
 void RequireActivation(HfConfig& config, std::string_view key,
                        const std::vector<std::string>& served);
-// Notes keys whose value is not `served`, the one that changes nothing.
+// The activation under `key`, by transformers' name.
+Activation ActivationFromHf(HfConfig& config, std::string_view key, std::string_view fallback);
+// Notes keys that are true.
 void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys);
 
 // `layer_types` where it is given, otherwise what `fallback` says of a layer: whether it slides.

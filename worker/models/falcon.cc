@@ -25,7 +25,7 @@ void MakeFalcon(ModelSpec& spec, Residual residual) {
   UseLayerNorm(spec, true, true);
   spec.blocks[0].residual = residual;
   MlpOf(spec.blocks[0]).gated = false;
-  MlpOf(spec.blocks[0]).activation = Activation::kGelu;
+  MlpOf(spec.blocks[0]).activation = Activation::kGelu;  // of GGUF too, which does not tell
 }
 
 Residual ResidualOf(HfConfig& config, bool groups) {
@@ -39,7 +39,7 @@ Residual ResidualOf(HfConfig& config, bool groups) {
 
 ModelSpec FalconFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "activation", {"gelu"});
+  RequireFalse(config, {"apply_residual_connection_post_layernorm"});
   ModelSpec spec =
       DenseFromHf(config, kDefaults,
                   {.inner = "", .kv_heads = "", .head_dim = "", .norm_eps = "layer_norm_epsilon"});
@@ -47,6 +47,7 @@ ModelSpec FalconFromHf(HfConfig& config) {
   MakeFalcon(spec, ResidualOf(config, groups));
   Attention& attention = AttentionOf(spec.blocks[0]);
   Mlp& mlp = MlpOf(spec.blocks[0]);
+  mlp.activation = ActivationFromHf(config, "activation", "gelu");
   mlp.inner = config.Int("ffn_hidden_size", 1, kMostHidden, 4 * spec.hidden);
   attention.qkv_bias = attention.out_bias = mlp.bias = config.Bool("bias", false);
   if (groups) {

@@ -1,6 +1,6 @@
-// MPT: LayerNorm without biases, linear position biases instead of rotation, queries, keys and
-// values of one matrix and kept within bounds. Defaults are those of transformers' MptConfig.
-// Source: https://huggingface.co/mosaicml/mpt-7b
+// MPT and Replit's models: LayerNorm without biases, linear position biases instead of rotation,
+// queries, keys and values of one matrix and kept within bounds. Defaults are those of
+// transformers' MptConfig. Source: https://huggingface.co/mosaicml/mpt-7b
 #include <array>
 
 #include "worker/models/alibi.h"
@@ -46,9 +46,18 @@ void RefuseOtherMpts(HfConfig& config) {
   if (!config.Bool("attn_config.alibi", true)) config.Refuse("attn_config.alibi", "is false");
   if (!config.Bool("no_bias", true)) config.Refuse("no_bias", "is false");
   if (config.Has("logit_scale")) config.Refuse("logit_scale", "is not served");
-  RequireActivation(config, "attn_config.attn_type", {"multihead_attention"});
   RequireActivation(config, "norm_type", {"low_precision_layernorm", "layernorm"});
   RequireActivation(config, "ffn_config.ffn_type", {"mptmlp"});
+}
+
+int64_t KvHeads(HfConfig& config, int64_t heads) {
+  constexpr std::string_view kKey = "attn_config.attn_type";
+  const std::string type = config.String(kKey, "multihead_attention");
+  if (type == "multihead_attention") return heads;
+  if (type == "multiquery_attention") return 1;
+  if (type == "grouped_query_attention") return config.Int("attn_config.kv_n_heads", 1, heads);
+  config.Refuse(kKey, Cat("'", type, "' is not served"));
+  return heads;
 }
 
 ModelSpec MptFromHf(HfConfig& config) {
@@ -56,6 +65,7 @@ ModelSpec MptFromHf(HfConfig& config) {
   ModelSpec spec = DenseFromHf(config, kDefaults, kKeys);
   MlpOf(spec.blocks[0]).inner = spec.hidden * config.Int("expansion_ratio", 1, 64, 4);
   Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.kv_heads = KvHeads(config, attention.heads);
   attention.scale = config.Float("attn_config.softmax_scale", 0);
   const double clip = config.Float("attn_config.clip_qkv", 0);
   if (attention.scale < 0) config.Refuse("attn_config.softmax_scale", "is negative");

@@ -24,10 +24,10 @@ void Clip(ModelSpec& spec, Config& config, std::string_view key) {
 
 ModelSpec OlmoFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = ""});
   UseLayerNorm(spec, false, false);
   Attention& attention = AttentionOf(spec.blocks[0]);
+  MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
   Clip(spec, config, "clip_qkv");

@@ -20,7 +20,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 262144,
 
 ModelSpec PersimmonFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "hidden_act", {"relu2"});
   ModelSpec spec = DenseFromHf(config, kDefaults,
                                {.kv_heads = "", .head_dim = "", .norm_eps = "layer_norm_eps"});
   UseLayerNorm(spec, true, true);
@@ -30,7 +29,7 @@ ModelSpec PersimmonFromHf(HfConfig& config) {
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context, {.partial = 0.5});
   if (config.Bool("qk_layernorm", true)) attention.head_norm = spec.final_norm;
   mlp.gated = false;
-  mlp.activation = Activation::kRelu2;
+  mlp.activation = ActivationFromHf(config, "hidden_act", "relu2");
   Spread(spec);
   return spec;
 }

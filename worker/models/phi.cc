@@ -19,21 +19,20 @@ constexpr HfDefaults kDefaults{.vocabulary = 51200,
                                .norm_eps = 1e-5};
 
 // What all Phi have in common, on a spec that has the sizes.
-void MakePhi(ModelSpec& spec) {
+void MakePhi(ModelSpec& spec, Activation activation) {
   UseLayerNorm(spec, true, true);
   spec.head_bias = true;
   Block& block = spec.blocks[0];
   block.residual = Residual::kParallel;
   AttentionOf(block).qkv_bias = AttentionOf(block).out_bias = MlpOf(block).bias = true;
   MlpOf(block).gated = false;
-  MlpOf(block).activation = Activation::kGeluTanh;
+  MlpOf(block).activation = activation;
 }
 
 ModelSpec PhiFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "hidden_act", {"gelu_new", "gelu_pytorch_tanh"});
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = "layer_norm_eps"});
-  MakePhi(spec);
+  MakePhi(spec, ActivationFromHf(config, "hidden_act", "gelu_new"));
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context, {.partial = 0.5});
   if (config.Bool("qk_layernorm", false)) attention.head_norm = spec.final_norm;
@@ -43,7 +42,7 @@ ModelSpec PhiFromHf(HfConfig& config) {
 
 ModelSpec PhiFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
-  MakePhi(spec);
+  MakePhi(spec, Activation::kGeluTanh);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context, true);
   Spread(spec);

@@ -28,10 +28,10 @@ void NormHeads(ModelSpec& spec) {
 
 ModelSpec StablelmFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = "layer_norm_eps"});
   UseLayerNorm(spec, true, true);
   Attention& attention = AttentionOf(spec.blocks[0]);
+  MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
   attention.qkv_bias = config.Bool("use_qkv_bias", false);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context, {.partial = 0.25});
   if (config.Bool("qk_layernorm", false)) NormHeads(spec);

@@ -22,17 +22,18 @@ constexpr HfDefaults kDefaults{.vocabulary = 49152,
 constexpr int64_t kMostWindow = int64_t{1} << 30;
 
 // What all StarCoder2 have in common, on a spec that has the sizes.
-void MakeStarcoder(ModelSpec& spec) {
+void MakeStarcoder(ModelSpec& spec, Activation activation) {
   UseLayerNorm(spec, true, true);
   MlpOf(spec.blocks[0]).gated = false;
-  MlpOf(spec.blocks[0]).activation = Activation::kGeluTanh;
+  MlpOf(spec.blocks[0]).activation = activation;
 }
 
 ModelSpec Starcoder2FromHf(HfConfig& config) {
   RefuseQuantised(config);
-  RequireActivation(config, "hidden_act", {"gelu_pytorch_tanh", "gelu_new"});
+  RequireActivation(config, "mlp_type", {"default"});
+  RequireActivation(config, "norm_type", {"layer_norm"});
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = "norm_epsilon"});
-  MakeStarcoder(spec);
+  MakeStarcoder(spec, ActivationFromHf(config, "hidden_act", "gelu_pytorch_tanh"));
   Attention& attention = AttentionOf(spec.blocks[0]);
   const bool bias = config.Bool("use_bias", true);
   attention.qkv_bias = attention.out_bias = MlpOf(spec.blocks[0]).bias = bias;
@@ -44,7 +45,7 @@ ModelSpec Starcoder2FromHf(HfConfig& config) {
 
 ModelSpec Starcoder2FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
-  MakeStarcoder(spec);
+  MakeStarcoder(spec, Activation::kGeluTanh);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   attention.window = config.Int("*.attention.sliding_window", 0, kMostWindow, 0);

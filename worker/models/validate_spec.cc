@@ -30,6 +30,11 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
 }
 
 absl::Status ValidateAttention(const Attention& attention) {
+  constexpr int64_t kMostNormedHeads = 512;  // each is a tensor of its own
+  if (attention.norm_per_head && attention.heads > kMostNormedHeads) {
+    return InvalidArgument(attention.heads, " heads with norms of their own exceed ",
+                           kMostNormedHeads);
+  }
   if (attention.head_dim < 1) return InvalidArgument("heads have no dimensions");
   if (attention.heads % attention.kv_heads != 0) {
     return InvalidArgument(attention.heads, " attention heads are not a multiple of ",

@@ -89,6 +89,31 @@ TEST(StableLm, FlagsChooseTheBlock) {
   EXPECT_FALSE(large.attention().head_norm->has_bias);
 }
 
+TEST(LayerNormFamilies, ActivationsAreTheConfigurations) {
+  const auto activation = [](const Family& family, const std::string& json) {
+    const Read read = ReadHf(family, json);
+    EXPECT_EQ(read.error, "");
+    return read.mlp().activation;
+  };
+  EXPECT_EQ(activation(BigcodeFamily(), "{}"), Activation::kGeluTanh);
+  EXPECT_EQ(activation(BigcodeFamily(), R"({"activation_function": "gelu"})"), Activation::kGelu);
+  EXPECT_EQ(activation(PhiFamily(), R"({"hidden_act": "gelu_new"})"), Activation::kGeluTanh);
+  EXPECT_EQ(activation(FalconFamily(), "{}"), Activation::kGelu);
+  EXPECT_EQ(activation(PersimmonFamily(), "{}"), Activation::kRelu2);
+  EXPECT_EQ(activation(OlmoFamily(), R"({"hidden_act": "swish"})"), Activation::kSilu);
+}
+
+TEST(Mpt, HeadsByTheTypeOfAttention) {
+  const auto kv_heads = [](const std::string& attention) {
+    const Read read = ReadHf(MptFamily(), R"({"attn_config": )" + attention + "}");
+    EXPECT_EQ(read.error, "");
+    return read.attention().kv_heads;
+  };
+  EXPECT_EQ(kv_heads("{}"), 16);
+  EXPECT_EQ(kv_heads(R"({"attn_type": "multiquery_attention"})"), 1);
+  EXPECT_EQ(kv_heads(R"({"attn_type": "grouped_query_attention", "kv_n_heads": 4})"), 4);
+}
+
 TEST(LayerNormFamilies, RefuseWhatWouldChangeTheArithmetic) {
   struct Refused {
     const Family* family;
@@ -97,24 +122,28 @@ TEST(LayerNormFamilies, RefuseWhatWouldChangeTheArithmetic) {
   for (const Refused& r : {
            Refused{&Starcoder2Family(), "hidden_act", R"({"hidden_act": "relu"})"},
            Refused{&Starcoder2Family(), "sliding_window", R"({"sliding_window": -3})"},
-           Refused{&PhiFamily(), "hidden_act", R"({"hidden_act": "gelu"})"},
+           Refused{&PhiFamily(), "hidden_act", R"({"hidden_act": "mish"})"},
+           Refused{&Starcoder2Family(), "mlp_type", R"({"mlp_type": "gated"})"},
+           Refused{&Starcoder2Family(), "norm_type", R"({"norm_type": "rms_norm"})"},
+           Refused{&FalconFamily(), "apply_residual_connection_post_layernorm",
+                   R"({"apply_residual_connection_post_layernorm": true})"},
            Refused{&PhiFamily(), "partial_rotary_factor", R"({"partial_rotary_factor": 1.5})"},
            Refused{&PhiFamily(), "key-value heads", R"({"num_key_value_heads": 5})"},
            Refused{&FalconFamily(), "activation", R"({"activation": "relu"})"},
            Refused{&FalconFamily(), "num_ln_in_parallel_attn", R"({"num_ln_in_parallel_attn": 2})"},
            Refused{&FalconFamily(), "parallel_attn",
                    R"({"new_decoder_architecture": true, "parallel_attn": false})"},
-           Refused{&StablelmFamily(), "hidden_act", R"({"hidden_act": "gelu"})"},
+           Refused{&StablelmFamily(), "hidden_act", R"({"hidden_act": "mish"})"},
            Refused{&OlmoFamily(), "clip_qkv", R"({"clip_qkv": -1})"},
            Refused{&MptFamily(), "attn_config.qk_ln", R"({"attn_config": {"qk_ln": true}})"},
            Refused{&MptFamily(), "attn_config.alibi", R"({"attn_config": {"alibi": false}})"},
            Refused{&MptFamily(), "attn_config.attn_type",
-                   R"({"attn_config": {"attn_type": "multiquery_attention"}})"},
+                   R"({"attn_config": {"attn_type": "other_attention"}})"},
            Refused{&MptFamily(), "logit_scale", R"({"logit_scale": 2})"},
            Refused{&MptFamily(), "no_bias", R"({"no_bias": false})"},
            Refused{&PersimmonFamily(), "hidden_act", R"({"hidden_act": "relu"})"},
            Refused{&BigcodeFamily(), "add_cross_attention", R"({"add_cross_attention": true})"},
-           Refused{&BigcodeFamily(), "activation_function", R"({"activation_function": "gelu"})"},
+           Refused{&BigcodeFamily(), "activation_function", R"({"activation_function": "tanh"})"},
            Refused{&BigcodeFamily(), "n_head 5 does not divide n_embd 768", R"({"n_head": 5})"},
            Refused{&MptFamily(), "n_heads 64 does not divide d_model 8",
                    R"({"n_heads": 64, "d_model": 8})"},

@@ -173,16 +173,21 @@ TEST(LoadWeights, TakesVectorsOfHeadsOutOfOneMatrix) {
       << error;
 }
 
-TEST(LoadWeights, FusedTensorsOfAnotherSizeAreNamedOnce) {
+TEST(LoadWeights, FusedTensorsMissingOrOfAnotherSizeAreNamedOnce) {
   const auto checkpoint = WriteCheckpoint({Counting("qkv.0.bias", {11})});
   WeightPlan plan;
+  Packed joined;
+  plan.Matrix(&joined, {Slot("0.q.weight", {4, 2}, 4), Slot("0.k.weight", {4, 2}, 4),
+                        Slot("0.v.weight", {4, 2}, 4)});
   View bias;
   plan.Vector(&bias,
               {Slot("0.q.bias", {4}, 4), Slot("0.k.bias", {4}, 4), Slot("0.v.bias", {4}, 4)});
   const auto memory = LoadWeights(*checkpoint, FusedNames(Fusion::kByGroup, RowOrder::kAsStored),
                                   plan, {.ops = &CpuOps()});
   const std::string error = Message(memory.status());
-  EXPECT_TRUE(error.ends_with("wrong shapes: qkv.0.bias is [11], not [12]")) << error;
+  EXPECT_TRUE(
+      error.ends_with("missing tensors: qkv.0.weight; wrong shapes: qkv.0.bias is [11], not [12]"))
+      << error;
 }
 
 TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {
