@@ -66,7 +66,9 @@ class Resolver {
   const StoredTensor* Find(const WeightSlot& slot, const MappedName& name, int64_t rows) {
     const StoredTensor* tensor = checkpoint_.Find(name.tensor);
     if (tensor == nullptr) {
-      missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor);
+      std::string missing =
+          name.tensor.empty() ? Cat("(no name for ", slot.name, ")") : name.tensor;
+      if (missing_.empty() || missing_.back() != missing) missing_.push_back(std::move(missing));
       return nullptr;
     }
     const bool first_use = used_.insert(tensor->name).second;
