@@ -25,7 +25,7 @@ constexpr HfKeys kKeys{.hidden = "d_model",
                        .head_dim = "",
                        .context = "max_seq_len",
                        .norm_eps = "layer_norm_epsilon"};
-constexpr double kMostBias = 8;
+constexpr double kMostBias = 8;  // without a key; transformers' class takes it with one, too
 
 // What all MPT have in common, on a spec that has the sizes.
 void MakeMpt(ModelSpec& spec, double clip, double most_bias) {

@@ -28,12 +28,15 @@ void NormHeads(ModelSpec& spec) {
 
 ModelSpec StablelmFromHf(HfConfig& config) {
   RefuseQuantised(config);
-  ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = "layer_norm_eps"});
+  const bool old = config.Has("norm_eps") && !config.Has("layer_norm_eps");
+  ModelSpec spec =
+      DenseFromHf(config, kDefaults, {.norm_eps = old ? "norm_eps" : "layer_norm_eps"});
   UseLayerNorm(spec, true, true);
   Attention& attention = AttentionOf(spec.blocks[0]);
   MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
   attention.qkv_bias = config.Bool("use_qkv_bias", false);
-  attention.rope = RopeFromHf(config, attention.head_dim, spec.context, {.partial = 0.25});
+  attention.rope = RopeFromHf(config, attention.head_dim, spec.context,
+                              {.partial = config.Float("rope_pct", 0.25)});
   if (config.Bool("qk_layernorm", false)) NormHeads(spec);
   if (config.Bool("use_parallel_residual", false)) spec.blocks[0].residual = Residual::kParallel;
   Spread(spec);
@@ -71,7 +74,10 @@ NameTable StablelmGgufNames(const Checkpoint& checkpoint) {
   return names;
 }
 
-constexpr std::array<std::string_view, 1> kArchitectures = {"StableLmForCausalLM"};
+// The second is the name that files had before transformers had the class; the keys rope_pct and
+// norm_eps are theirs.
+constexpr std::array<std::string_view, 2> kArchitectures = {"StableLmForCausalLM",
+                                                            "StableLMEpochForCausalLM"};
 
 }  // namespace
 

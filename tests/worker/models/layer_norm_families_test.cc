@@ -114,6 +114,13 @@ TEST(Mpt, HeadsByTheTypeOfAttention) {
   EXPECT_EQ(kv_heads(R"({"attn_type": "grouped_query_attention", "kv_n_heads": 4})"), 4);
 }
 
+TEST(StableLm, KeysOfOlderFiles) {
+  const Read read = ReadHf(StablelmFamily(), R"({"rope_pct": 0.5, "norm_eps": 1e-6})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.attention().rope.rot_dim, 40);
+  EXPECT_EQ(read.spec.final_norm.norm.eps, 1e-6f);
+}
+
 TEST(LayerNormFamilies, RefuseWhatWouldChangeTheArithmetic) {
   struct Refused {
     const Family* family;
