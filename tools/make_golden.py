@@ -362,7 +362,7 @@ def make_checkpoint(name, config, dtype, shards):
 
 @torch.no_grad()
 def make_grouped_mpt(name, kv_heads=2):
-    """transformers' MPT has a key and a value for each head; here every group of heads has the same ones, stored once."""
+    """transformers' MPT has a key and a value for each head; here a group of heads has the same ones, stored once."""
     folder, config = fresh(name), mpt(n_heads=6)
     stored = config | {"attn_config": {"attn_type": "grouped_query_attention", "kv_n_heads": kv_heads}}
     (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
@@ -407,15 +407,17 @@ GEMMA3_GGUF_NAMES = GGUF_NAMES | {
 }
 # Of LayerNorm families, whatever the prefix: no two call different things by one name but Falcon its norms.
 LAYER_NORM_GGUF_NAMES = GGUF_NAMES | {
-    "model.final_layernorm": "output_norm", "transformer.word_embeddings": "token_embd", "transformer.wte": "token_embd",
-    "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm", "transformer.norm_f": "output_norm",
+    "model.final_layernorm": "output_norm", "transformer.word_embeddings": "token_embd",
+    "transformer.wte": "token_embd", "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm",
+    "transformer.norm_f": "output_norm",
     "ln_attn": "attn_norm_2", "ln_mlp": "attn_norm", "ln_1": "attn_norm", "ln_2": "ffn_norm",
     "norm_1": "attn_norm", "norm_2": "ffn_norm",
     "self_attn.dense": "attn_output", "self_attention.dense": "attn_output", "attn.out_proj": "attn_output",
     "attn.c_proj": "attn_output", "self_attention.query_key_value": "attn_qkv", "attn.Wqkv": "attn_qkv",
     "attn.c_attn": "attn_qkv", "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm",
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
-    "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down", "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down",
+    "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down", "ffn.up_proj": "ffn_up",
+    "ffn.down_proj": "ffn_down",
 }
 GGUF_ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "gemma3_text": "gemma3", "starcoder2": "starcoder2",
                       "phi": "phi2", "falcon": "falcon", "stablelm": "stablelm", "olmo": "olmo", "mpt": "mpt",
