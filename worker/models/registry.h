@@ -39,5 +39,7 @@ const Family& Olmo2Family();
 const Family& HeliumFamily();
 const Family& GlmFamily();
 const Family& Glm4Family();
+const Family& MixtralFamily();
+const Family& Qwen3MoeFamily();
 
 }  // namespace shardline

@@ -61,7 +61,7 @@ void SetRule(NameTable& table, NameRule rule) {
   table.rules.push_back(std::move(rule));
 }
 
-MappedName MapName(const NameTable& table, std::string_view slot) {
+MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert) {
   const size_t dot = slot.rfind('.');
   if (dot == std::string_view::npos) return {};
   std::optional<Numbered> split;
@@ -72,7 +72,9 @@ MappedName MapName(const NameTable& table, std::string_view slot) {
     if (const size_t star = tensor.find('*'); split && star != std::string::npos) {
       tensor.replace(star, 1, Cat(split->number));
     }
-    return {tensor + std::string(slot.substr(dot)), rule.order};
+    const size_t hash = tensor.find('#');
+    if (hash != std::string::npos) tensor.replace(hash, 1, Cat(expert));
+    return {tensor + std::string(slot.substr(dot)), rule.order, hash == std::string::npos};
   }
   return {};
 }

@@ -21,6 +21,8 @@ enum class RowOrder : uint8_t {
 // "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q"
 // with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of one product
 // may share a tensor: they are its rows, one below the other in the product's order.
+// In the name of an expert's tensor "#" stands for the expert's number; without one the tensor
+// holds all experts, [experts, out, in].
 struct NameRule {
   std::string slot;
   std::string tensor;
@@ -40,8 +42,9 @@ void SetRule(NameTable& table, NameRule rule);
 struct MappedName {
   std::string tensor;  // empty: no rule
   RowOrder order = RowOrder::kAsStored;
+  bool all_experts = false;  // in one tensor
 };
-MappedName MapName(const NameTable& table, std::string_view slot);
+MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert = 0);
 bool IsIgnored(const NameTable& table, std::string_view tensor);
 
 // Names in one line, in order, those that differ only in a number together:

@@ -45,41 +45,49 @@ class Resolver {
     if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
   }
 
-  // Parts whose names map to one tensor are its rows, one below the other.
+  MappedName NameOf(const WeightSlot& slot) const {
+    return MapName(names_, slot.name, slot.expert.index);
+  }
+
+  // Parts whose names map to one tensor are its rows, one below the other; experts that share one
+  // are its slices.
   Source Find(const std::vector<WeightSlot>& slots, size_t part) {
-    const MappedName name = MapName(names_, slots[part].name);
+    const WeightSlot& slot = slots[part];
+    const MappedName name = NameOf(slot);
     int64_t before = 0, rows = 0;
     for (size_t i = 0; i < slots.size(); ++i) {
-      const bool shared =
-          !name.tensor.empty() && MapName(names_, slots[i].name).tensor == name.tensor;
+      const bool shared = !name.tensor.empty() && NameOf(slots[i]).tensor == name.tensor;
       if (i != part && !shared) continue;
       if (i < part) before += slots[i].axes[0].size;
       rows += slots[i].axes[0].size;
     }
-    const Source source = Take(slots[part], name, rows, /*first=*/before == 0);
-    return {source.tensor, source.order, before};
+    std::vector<int64_t> shape{rows};
+    for (size_t d = 1; d < slot.axes.size(); ++d) shape.push_back(slot.axes[d].size);
+    const bool stacked = slot.expert.count > 0 && name.all_experts;
+    if (stacked) shape.insert(shape.begin(), slot.expert.count);
+    const bool first = before == 0 && (!stacked || slot.expert.index == 0);
+    return {Check(slot, name.tensor, shape, first), name.order,
+            before + (stacked ? slot.expert.index * rows : 0)};
   }
 
-  Source Take(const WeightSlot& slot, const MappedName& name, int64_t rows, bool first) {
-    const StoredTensor* tensor = checkpoint_.Find(name.tensor);
+  // The tensor, or null. What is wrong with it is noted the first time that it is asked for.
+  const StoredTensor* Check(const WeightSlot& slot, const std::string& name,
+                            const std::vector<int64_t>& shape, bool first) {
+    const StoredTensor* tensor = checkpoint_.Find(name);
+    if (tensor != nullptr) used_.insert(tensor->name);
+    if (!first) return tensor;
     if (tensor == nullptr) {
-      if (first)
-        missing_.push_back(name.tensor.empty() ? Cat("(no name for ", slot.name, ")")
-                                               : name.tensor);
-      return {};
+      missing_.push_back(name.empty() ? Cat("(no name for ", slot.name, ")") : name);
+      return tensor;
     }
-    used_.insert(tensor->name);
-    std::vector<int64_t> shape;
-    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
-    shape[0] = rows;
-    if (first && tensor->shape != shape) {
+    if (tensor->shape != shape) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }
-    if (first && tensor->type == StoredType::kOther) {
+    if (tensor->type == StoredType::kOther) {
       unreadable_.push_back(Cat(tensor->name, " is ", tensor->type_name));
     }
-    return {tensor, name.order};
+    return tensor;
   }
 
   const Checkpoint& checkpoint_;
