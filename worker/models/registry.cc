@@ -12,7 +12,7 @@ std::span<const Family* const> Families() {
   static const Family* const kFamilies[] = {
       &LlamaFamily(),  &MistralFamily(), &Qwen2Family(), &Gemma3Family(),  &Qwen3Family(),
       &GemmaFamily(),  &Gemma2Family(),  &Phi3Family(),  &GraniteFamily(), &Olmo2Family(),
-      &HeliumFamily(), &GlmFamily(),     &Glm4Family(), &MixtralFamily(), &Qwen3MoeFamily(),
+      &HeliumFamily(), &GlmFamily(),     &Glm4Family(),  &MixtralFamily(), &Qwen3MoeFamily(),
   };
   return kFamilies;
 }
