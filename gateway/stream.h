@@ -46,7 +46,8 @@ class EventStream {
   // may be something to take. Errors: OutOfRange (the event is no longer kept, or is not the next
   // one either).
   absl::StatusOr<Joined> Join(uint64_t from_seq, std::function<void()> listener);
-  // Forgets the reader's listener. False when another has replaced it.
+  // Forgets the reader's listener, though a Notify that has begun may still call it once: what the
+  // listener uses must outlive it. False when another has replaced the reader.
   bool Leave(Reader reader);
   // The reader's call is to end, whatever it waits for: it holds up what nobody takes. Then Notify.
   void Eject();

@@ -78,13 +78,17 @@ class SupervisorTest : public testing::Test {
   }
   // Reads to the end; false when that takes too long.
   static bool ReadAll(LiveRequest& live, std::vector<v1::GenerateEvent>& events) {
-    std::mutex mutex;
-    std::condition_variable woken;
-    bool wake = false;
-    const auto joined = live.stream->Join(1, [&] {
-      std::lock_guard lock(mutex);
-      wake = true;
-      woken.notify_all();
+    // Shared with the listener, which may be running while the reader leaves.
+    struct Bell {
+      std::mutex mutex;
+      std::condition_variable rung;
+      bool wake = false;
+    };
+    const auto bell = std::make_shared<Bell>();
+    const auto joined = live.stream->Join(1, [bell] {
+      std::lock_guard lock(bell->mutex);
+      bell->wake = true;
+      bell->rung.notify_all();
     });
     if (!joined.ok()) return false;
     bool ended = false;
@@ -100,9 +104,9 @@ class SupervisorTest : public testing::Test {
           ended = true;
           break;
         case EventStream::Next::kEmpty: {
-          std::unique_lock lock(mutex);
-          woken.wait_for(lock, std::chrono::milliseconds(50), [&] { return wake; });
-          wake = false;
+          std::unique_lock lock(bell->mutex);
+          bell->rung.wait_for(lock, std::chrono::milliseconds(50), [&] { return bell->wake; });
+          bell->wake = false;
         }
       }
     }
