@@ -32,6 +32,8 @@ enum class RopeStyle : uint8_t {
 enum class Activation : uint8_t {
   kSilu,
   kGeluTanh,  // the tanh approximation of GELU
+  kGelu,      // x times the normal distribution's share below x
+  kRelu2,     // max(x, 0)²
 };
 
 // How often a normed row is rounded to the activation type.
@@ -62,6 +64,14 @@ struct AttentionRow {
       blocks;  // block table: block of positions [i * block_tokens, (i+1) * block_tokens)
 };
 
+// A linear bias of scores by distance (Press et al. 2022, arXiv:2108.12409): the query at position
+// p sees the key at position j with slope * (j - p) added.
+struct Alibi {
+  const float* slopes = nullptr;  // [heads]; null: no bias
+  float scale = 1.0f;             // of the bias
+  bool rounded = false;  // positions, and slopes times them, are rounded to bf16, as Falcon's are
+};
+
 struct AttentionArgs {
   View q;    // [tokens, heads, head_dim]
   View out;  // [tokens, heads, head_dim]
@@ -71,6 +81,7 @@ struct AttentionArgs {
   float scale = 1.0f;
   int64_t window = 0;   // a query sees so many positions, its own the last; 0: all before it
   float score_cap = 0;  // > 0: scores become cap * tanh(score / cap), after `scale`
+  Alibi alibi;          // not with score_cap
 };
 
 // Limits that size the scratch buffer.
@@ -118,6 +129,14 @@ struct Ops {
   void (*add)(const OpContext&, const View& x, const View& y);
   // x *= factor; then, with cap > 0, x = cap * tanh(x / cap). Rounded once. [tokens, n].
   void (*scale)(const OpContext&, const View& x, float factor, float cap);
+  // y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, rounded once. x, y as in rms_norm;
+  // weight, bias: [n] f32, or [heads * n] where every head has its own, or null.
+  void (*layer_norm)(const OpContext&, const View& x, const View* weight, const View* bias,
+                     float eps, const View& y);
+  // x := act(x), rounded to x's type. [tokens, inner].
+  void (*activate)(const OpContext&, Activation act, const View& x);
+  // x := x within [-limit, limit]; a NaN stays. [tokens, n].
+  void (*clamp)(const OpContext&, const View& x, float limit);
 };
 
 // The CPU's own kernels at the fastest instruction set of this machine;

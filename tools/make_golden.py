@@ -71,6 +71,51 @@ def gemma3(**changes):
                 sliding_window=8, sliding_window_pattern=3, num_hidden_layers=4, rms_norm_eps=1e-6, **changes)
 
 
+# LayerNorm families. Sizes are small, and none of them is a multiple of another where that is allowed.
+def layer_norm(name, model_type, **changes):
+    config = {"architectures": [name], "model_type": model_type, "vocab_size": 80, "hidden_size": 48,
+              "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+              "max_position_embeddings": 128, "rope_theta": 10000.0}
+    config.update(changes)
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def starcoder2(**changes):
+    return layer_norm("Starcoder2ForCausalLM", "starcoder2", norm_epsilon=1e-5, **changes)
+
+
+def phi(**changes):
+    return layer_norm("PhiForCausalLM", "phi", **{"hidden_size": 64, **changes})
+
+
+def falcon(**changes):
+    return layer_norm("FalconForCausalLM", "falcon",
+                      **{"intermediate_size": None, "num_key_value_heads": None, **changes})
+
+
+def stablelm(**changes):
+    return layer_norm("StableLmForCausalLM", "stablelm", **{"hidden_size": 64, **changes})
+
+
+def olmo(**changes):
+    return layer_norm("OlmoForCausalLM", "olmo", **{"num_key_value_heads": None, **changes})
+
+
+def mpt(**changes):
+    return {"architectures": ["MptForCausalLM"], "model_type": "mpt", "vocab_size": 80, "d_model": 48, "n_heads": 12,
+            "n_layers": 2, "max_seq_len": 128} | changes
+
+
+def persimmon(**changes):
+    return layer_norm("PersimmonForCausalLM", "persimmon",
+                      **{"num_key_value_heads": None, "num_attention_heads": 3, **changes})
+
+
+def bigcode(**changes):
+    return {"architectures": ["GPTBigCodeForCausalLM"], "model_type": "gpt_bigcode", "vocab_size": 80, "n_embd": 48,
+            "n_head": 3, "n_layer": 2, "n_positions": 128} | changes
+
+
 # A language model inside one that sees: the file's names differ by its age.
 def gemma3_seeing(**changes):
     text = gemma3(num_attention_heads=2, num_key_value_heads=1, query_pre_attn_scalar=20, **changes)
@@ -196,11 +241,33 @@ CHECKPOINTS = {
                     torch.bfloat16, 1),
     "yi_old_names": (base(num_key_value_heads=1, rope_theta=5000000.0, hidden_size=32, intermediate_size=48),
                      torch.bfloat16, 1),
+    "starcoder2": (starcoder2(sliding_window=8), torch.bfloat16, 1),
+    "starcoder2_without_biases": (starcoder2(use_bias=False, tie_word_embeddings=False, head_dim=20),
+                                  torch.bfloat16, 1),
+    "phi": (phi(num_key_value_heads=None), torch.bfloat16, 1),
+    "phi_norms_of_heads": (phi(qk_layernorm=True, partial_rotary_factor=0.4, num_attention_heads=3, hidden_size=60,
+                               num_key_value_heads=1), torch.bfloat16, 1),
+    "falcon_multi_query": (falcon(num_attention_heads=3), torch.bfloat16, 1),
+    "falcon_groups": (falcon(new_decoder_architecture=True, num_attention_heads=6, num_kv_heads=2, bias=True,
+                             tie_word_embeddings=False), torch.bfloat16, 1),
+    "falcon_one_norm": (falcon(new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1,
+                               ffn_hidden_size=80), torch.bfloat16, 1),
+    "falcon_alibi": (falcon(alibi=True, multi_query=False, parallel_attn=False, bias=True, num_attention_heads=12,
+                            vocab_size=48),
+                     torch.bfloat16, 1),
+    "stablelm": (stablelm(use_qkv_bias=True), torch.bfloat16, 1),
+    "stablelm_norms_of_heads": (stablelm(qk_layernorm=True, use_parallel_residual=True, num_attention_heads=6,
+                                         num_key_value_heads=3, hidden_size=96), torch.bfloat16, 1),
+    "olmo": (olmo(clip_qkv=0.8), torch.bfloat16, 1),
+    "mpt": (mpt(attn_config={"clip_qkv": 0.8}), torch.bfloat16, 1),
+    "persimmon": (persimmon(), torch.bfloat16, 1),
+    "bigcode": (bigcode(), torch.bfloat16, 1),
+    "bigcode_multi_head": (bigcode(multi_query=False, n_inner=80), torch.bfloat16, 1),
     "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
 }
 
 # Prompts beside those of 1, 13 and 37 tokens.
-LONG_PROMPTS = {"mistral_long": 530}
+LONG_PROMPTS = {"mistral_long": 530, "falcon_alibi": 300}
 # The names in Hub files that came before the present ones.
 OLD_NAMES = {"gemma3_seeing_old_names": (("model.language_model.", "language_model.model."),
                                          ("model.vision_tower.", "vision_tower."),
@@ -241,13 +308,19 @@ GGUFS = {
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
+    "gguf_q8_0_permuted": (olmo(hidden_size=64, intermediate_size=96, num_key_value_heads=2, clip_qkv=0.8), "Q8_0", {}),
+    "gguf_q4_0_fused": (falcon(hidden_size=64, num_attention_heads=4, new_decoder_architecture=True, num_kv_heads=2,
+                               tie_word_embeddings=False), "Q4_0", {}),
+    "gguf_f32_norms_of_heads": (stablelm(hidden_size=32, intermediate_size=48, qk_layernorm=True,
+                                         use_qkv_bias=True), "F32", {}),
 }
 
 
 # The same weights as a checkpoint above, in the other format.
-GGUF_COPIES = {"gguf_of_" + name: name
-               for name in ("llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite",
-                            "olmo2", "glm", "glm4")}
+GGUF_COPIES = {f"gguf_of_{name}": name for name in (
+    "llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite", "olmo2", "glm", "glm4",
+    "starcoder2", "phi", "falcon_multi_query", "falcon_groups", "stablelm", "stablelm_norms_of_heads", "olmo", "mpt",
+    "bigcode")}
 
 
 def redraw(model, seed):
@@ -256,7 +329,9 @@ def redraw(model, seed):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in name:
+            if name.endswith("bias"):
+                parameter.copy_(0.3 * noise)
+            elif "norm" in name or ".ln_" in name:
                 one = 0 if type(model).__name__.startswith("Gemma") else 1  # Gemma's norms add it themselves
                 parameter.copy_(one + 0.3 * noise)
             elif parameter.dim() == 1:
@@ -320,7 +395,9 @@ def model_class(config):
 
 
 def load(folder, config):
-    return model_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    # With linear biases, Falcon's eager attention adds them twice: in the mask and to the scores.
+    attention = "sdpa" if config.get("alibi") else "eager"
+    return model_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
 
 
 def save_shards(folder, tensors, shards):
@@ -364,6 +441,28 @@ def make_checkpoint(name, config, dtype, shards):
         (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}, indent=1) + "\n")
 
 
+@torch.no_grad()
+def make_grouped_mpt(name, kv_heads=2):
+    """transformers' MPT has a key and a value for each head; here a group of heads has the same ones, stored once."""
+    folder, config = fresh(name), mpt(n_heads=6)
+    stored = config | {"attn_config": {"attn_type": "grouped_query_attention", "kv_n_heads": kv_heads}}
+    (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
+    model = model_class(config)(model_class(config).config_class(**config)).to(torch.float32)
+    redraw(model, seed=sum(name.encode()))
+    model = model.to(torch.bfloat16).to(torch.float32).eval()
+    model.config._attn_implementation = "eager"
+    tensors = {key: value.to(torch.bfloat16) for key, value in model.state_dict().items() if key != "lm_head.weight"}
+    for key, value in model.state_dict().items():
+        if not key.endswith("Wqkv.weight"):
+            continue
+        hidden, group = config["d_model"], config["n_heads"] // kv_heads
+        heads = value[hidden:].reshape(2, kv_heads, group, -1, hidden)
+        heads.copy_(heads[:, :, :1].clone().expand_as(heads))
+        tensors[key] = torch.cat([value[:hidden], heads[:, :, 0].reshape(-1, hidden)]).to(torch.bfloat16).contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
 def permute(rows, heads):
     """The order in which llama.cpp's converter stores the rows of q and k: the halves of a head interleaved."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
@@ -387,18 +486,33 @@ SANDWICH_GGUF_NAMES = GGUF_NAMES | {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
+# Of LayerNorm families, whatever the prefix: no two call different things by one name but Falcon its norms.
+LAYER_NORM_GGUF_NAMES = GGUF_NAMES | {
+    "model.final_layernorm": "output_norm", "transformer.word_embeddings": "token_embd",
+    "transformer.wte": "token_embd", "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm",
+    "transformer.norm_f": "output_norm",
+    "ln_attn": "attn_norm_2", "ln_mlp": "attn_norm", "ln_1": "attn_norm", "ln_2": "ffn_norm",
+    "norm_1": "attn_norm", "norm_2": "ffn_norm",
+    "self_attn.dense": "attn_output", "self_attention.dense": "attn_output", "attn.out_proj": "attn_output",
+    "attn.c_proj": "attn_output", "self_attention.query_key_value": "attn_qkv", "attn.Wqkv": "attn_qkv",
+    "attn.c_attn": "attn_qkv", "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm",
+    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
+    "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down", "ffn.up_proj": "ffn_up",
+    "ffn.down_proj": "ffn_down",
+}
+LAYER_NORM_TYPES = ("starcoder2", "phi", "falcon", "stablelm", "olmo", "mpt", "persimmon", "gpt_bigcode")
 GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
-                 "glm4": GLM4_GGUF_NAMES}
-GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm"}  # where it is not the model type
+                 "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
+GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder"}  # where it is not the model type
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
-PERMUTED = ("llama", "granite")  # rows of heads are written interleaved
+PERMUTED = ("llama", "granite", "olmo")  # rows of heads are written interleaved
 
 
 def gguf_name(name, config):
     names = NAMES_BY_TYPE.get(config.model_type, GGUF_NAMES)
     stem, kind = name.rsplit(".", 1)
-    if stem.startswith("model.layers."):
+    if stem.startswith(("model.layers.", "transformer.h.", "transformer.blocks.")):
         _, _, layer, part = stem.split(".", 3)
         return f"blk.{layer}.{names[part]}.{kind}"
     return f"{names[stem]}.{kind}"
@@ -412,8 +526,67 @@ def gguf_heads(name, config):
     return config.num_key_value_heads if ".k_proj" in name else 0
 
 
+def write_layer_norm_keys(writer, config):
+    """As llama.cpp's converter does for these architectures."""
+    def first(*names, default=None):
+        return next((v for v in (getattr(config, n, None) for n in names) if v is not None), default)
+
+    heads, hidden = config.num_attention_heads, config.hidden_size
+    kv_heads = first("num_key_value_heads", "num_kv_heads", default=heads)
+    if config.model_type == "falcon" and not config.new_decoder_architecture:
+        kv_heads = 1 if config.multi_query else heads
+    head_dim = first("head_dim", default=hidden // heads)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(first("max_position_embeddings", "max_seq_len"))
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(first("intermediate_size", "ffn_hidden_size", "n_inner", default=4 * hidden))
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_layer_norm_eps(first("norm_epsilon", "layer_norm_eps", "layer_norm_epsilon", default=1e-5))
+    if config.model_type == "mpt":
+        writer.add_max_alibi_bias(config.attn_config.alibi_bias_max)
+        writer.add_clamp_kqv(config.attn_config.clip_qkv)
+    elif config.model_type != "gpt_bigcode":
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        writer.add_rope_dimension_count(int(head_dim * config.rope_parameters.get("partial_rotary_factor", 1)))
+    if config.model_type == "olmo":
+        writer.add_clamp_kqv(config.clip_qkv)
+    if config.model_type == "starcoder2":
+        writer.add_sliding_window(config.sliding_window)
+
+
+def stacked_qkv(rows, config):
+    """Falcon's rows by key-value head, as llama.cpp's converter stacks them: queries, keys, values."""
+    kv_heads = config.num_kv_heads if config.new_decoder_architecture else 1
+    groups = rows.reshape(kv_heads, config.num_attention_heads // kv_heads + 2, -1, *rows.shape[1:])
+    return np.concatenate([part.reshape(-1, *rows.shape[1:])
+                           for part in (groups[:, :-2], groups[:, -2], groups[:, -1])])
+
+
+def unstacked_qkv(rows, config):
+    kv_heads = config.num_kv_heads if config.new_decoder_architecture else 1
+    q = rows[: -2 * kv_heads * config.head_dim].reshape(kv_heads, -1, *rows.shape[1:])
+    kv = rows[-2 * kv_heads * config.head_dim :].reshape(2, kv_heads, -1, *rows.shape[1:])
+    return np.concatenate([q, kv[0], kv[1]], axis=1).reshape(rows.shape)
+
+
+def stacked_norms(tensors):
+    """Norms of single heads in one tensor for each layer, [heads, head_dim]."""
+    out, heads = {}, {}
+    for key, value in tensors.items():
+        if ".norms." not in key:
+            out[key] = value
+            continue
+        stem, head = key.removesuffix(".weight").split(".norms.")
+        heads.setdefault(stem + ".weight", {})[int(head)] = value
+    return out | {key: torch.stack([parts[h] for h in sorted(parts)]) for key, parts in heads.items()}
+
+
 def gguf_writer(path, config, scaling):
     writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES.get(config.model_type, config.model_type))
+    if config.model_type in LAYER_NORM_TYPES:
+        write_layer_norm_keys(writer, config)
+        return writer
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -477,7 +650,7 @@ def random_k_quants(shape, kind, seed):
 
 
 def quantised(rows, key, kind):
-    if rows.ndim != 2:
+    if rows.ndim != 2 or "layernorm" in key:
         return rows.astype(np.float32), gguf.GGMLQuantizationType.F32
     if kind == "K":
         kinds = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
@@ -490,19 +663,29 @@ def quantised(rows, key, kind):
 def write_gguf(writer, model, kind):
     """Returns the weights as the file has them, with the names and rows of transformers."""
     config, stored = model.config, {}
-    for key, value in model.state_dict().items():
+    for key, value in stacked_norms(model.state_dict()).items():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
         rows, heads = value.float().numpy(), gguf_heads(key, config)
         if config.model_type in GEMMAS and "norm" in key:
             rows = rows + np.float32(1)  # as llama.cpp's converter writes them
+        if ".self_attention.query_key_value." in key:
+            rows = stacked_qkv(rows, config)
         if heads:
             rows = permute(rows, heads)
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
         widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
-        stored[key] = torch.from_numpy(np.array(unpermute(widened, heads) if heads else widened))
-    if config.rope_parameters.get("rope_type") == "llama3":
+        if heads:
+            widened = unpermute(widened, heads)
+        if ".self_attention.query_key_value." in key:
+            widened = unstacked_qkv(widened, config)
+        if key.endswith("_layernorm.weight") and widened.ndim == 2:
+            for head, norm in enumerate(widened):
+                stored[key.replace(".weight", f".norms.{head}.weight")] = torch.from_numpy(np.array(norm))
+        else:
+            stored[key] = torch.from_numpy(np.array(widened))
+    if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "llama3":
         scaled = model.model.rotary_emb.inv_freq
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
         plain = 1.0 / config.rope_parameters["rope_theta"] ** exponent
@@ -682,6 +865,8 @@ def main():
     for name, (config, dtype, shards) in CHECKPOINTS.items():
         if not options.names or name in options.names:
             make_checkpoint(name, config, dtype, shards)
+    if not options.names or "mpt_grouped" in options.names:
+        make_grouped_mpt("mpt_grouped")
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)

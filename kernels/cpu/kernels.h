@@ -75,6 +75,10 @@ struct Kernels {
                 int64_t end);
   void (*add)(const View& x, const View& y, int64_t begin, int64_t end);
   void (*scale)(const View& x, float factor, float cap, int64_t begin, int64_t end);
+  void (*layer_norm)(const View& x, const View* weight, const View* bias, float eps, const View& y,
+                     int64_t begin, int64_t end);
+  void (*activate)(Activation act, const View& x, int64_t begin, int64_t end);
+  void (*clamp)(const View& x, float limit, int64_t begin, int64_t end);
 
   // Bytes of thread-private memory that attend_split needs.
   int64_t (*attention_bytes)(int64_t rows, int64_t head_dim);

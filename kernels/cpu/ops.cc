@@ -123,6 +123,21 @@ struct Functions {
     ForRows(context, x.shape[0], cap > 0 ? 4 * x.shape[1] : x.shape[1],
             [&](int64_t begin, int64_t end) { kKernels.scale(x, factor, cap, begin, end); });
   }
+  static void LayerNorm(const OpContext& context, const View& x, const View* weight,
+                        const View* bias, float eps, const View& y) {
+    ForRows(context, x.shape[0], x.elements() / std::max<int64_t>(1, x.shape[0]),
+            [&](int64_t begin, int64_t end) {
+              kKernels.layer_norm(x, weight, bias, eps, y, begin, end);
+            });
+  }
+  static void Activate(const OpContext& context, Activation act, const View& x) {
+    ForRows(context, x.shape[0], 4 * x.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.activate(act, x, begin, end); });
+  }
+  static void Clamp(const OpContext& context, const View& x, float limit) {
+    ForRows(context, x.shape[0], x.shape[1],
+            [&](int64_t begin, int64_t end) { kKernels.clamp(x, limit, begin, end); });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -137,7 +152,10 @@ struct Functions {
             .attention = Attention,
             .gated = Gated,
             .add = Add,
-            .scale = Scale};
+            .scale = Scale,
+            .layer_norm = LayerNorm,
+            .activate = Activate,
+            .clamp = Clamp};
   }
 };
 

@@ -99,6 +99,20 @@ at::Tensor Gather(const View& pages, const AttentionRow& row, int64_t begin, int
                  .slice(1, begin - first * size, end - first * size));
 }
 
+// What ALiBi adds to the scores: [heads, tokens, end - begin].
+at::Tensor Bias(const AttentionArgs& args, const AttentionRow& row, int64_t begin, int64_t end) {
+  const at::Tensor slopes = at::from_blob(const_cast<float*>(args.alibi.slopes),
+                                          {args.q.shape[1], 1, 1}, at::TensorOptions(at::kFloat));
+  const at::Tensor keys = at::arange(begin, end, at::kFloat);
+  const at::Tensor queries =
+      at::arange(row.first_position, row.first_position + row.token_count, at::kFloat).unsqueeze(1);
+  if (!args.alibi.rounded) return slopes * (keys - queries) * args.alibi.scale;
+  const auto rounded = [&](const at::Tensor& positions) {
+    return F32((slopes * F32(positions.to(at::kBFloat16))).to(at::kBFloat16));
+  };
+  return (rounded(keys) - rounded(queries)) * args.alibi.scale;
+}
+
 void Attention(const OpContext&, const AttentionArgs& args) {
   const c10::InferenceMode guard;
   const int64_t group = args.q.shape[1] / args.pages.k.shape[1];
@@ -114,6 +128,7 @@ void Attention(const OpContext&, const AttentionArgs& args) {
     at::Tensor scores =
         at::matmul(q, k.transpose(1, 2)) * args.scale;  // [heads, tokens, end - begin]
     if (args.score_cap > 0) scores = at::tanh(scores / args.score_cap) * args.score_cap;
+    if (args.alibi.slopes != nullptr) scores += Bias(args, row, begin, end);
     const at::Tensor ones = at::ones({row.token_count, end - begin}, at::kBool);
     const int64_t own = row.first_position - begin;  // the first token's column
     const at::Tensor unseen = ones.triu(own + 1).logical_or(ones.tril(own - window));
@@ -123,16 +138,34 @@ void Attention(const OpContext&, const AttentionArgs& args) {
   }
 }
 
-void Gated(const OpContext&, Activation act, const View& gate, const View& up, const View& y) {
-  const c10::InferenceMode guard;
+at::Tensor Activated(Activation act, const at::Tensor& x) {
   switch (act) {
     case Activation::kSilu:
-      TensorOf(y).copy_(at::silu(TensorOf(gate)) * TensorOf(up));
-      return;
+      return at::silu(x);
     case Activation::kGeluTanh:
-      TensorOf(y).copy_(at::gelu(TensorOf(gate), "tanh") * TensorOf(up));
-      return;
+      return at::gelu(x, "tanh");
+    case Activation::kGelu:
+      return at::gelu(x);
+    case Activation::kRelu2:
+      return at::relu(x).square();
   }
+  return x;
+}
+
+void Gated(const OpContext&, Activation act, const View& gate, const View& up, const View& y) {
+  const c10::InferenceMode guard;
+  TensorOf(y).copy_(Activated(act, TensorOf(gate)) * TensorOf(up));
+}
+
+void Activate(const OpContext&, Activation act, const View& x) {
+  const c10::InferenceMode guard;
+  at::Tensor all = TensorOf(x);
+  all.copy_(Activated(act, F32(all)));
+}
+
+void Clamp(const OpContext&, const View& x, float limit) {
+  const c10::InferenceMode guard;
+  TensorOf(x).clamp_(-limit, limit);
 }
 
 void Add(const OpContext&, const View& x, const View& y) {
@@ -145,6 +178,22 @@ void Scale(const OpContext&, const View& x, float factor, float cap) {
   const c10::InferenceMode guard;
   const at::Tensor scaled = F32(TensorOf(x)) * factor;
   TensorOf(x).copy_(cap > 0 ? at::tanh(scaled / cap) * cap : scaled);
+}
+
+// The shape of a weight or a bias that goes with heads of `n`: the same for all, or one for each.
+at::Tensor ForHeads(const View& vector, int64_t n) {
+  const at::Tensor all = TensorOf(vector);
+  return vector.shape[0] > n ? all.view({-1, n}) : all;
+}
+
+void LayerNorm(const OpContext&, const View& x, const View* weight, const View* bias, float eps,
+               const View& y) {
+  const c10::InferenceMode guard;
+  const int64_t n = x.shape[x.rank - 1];
+  at::Tensor normal = at::layer_norm(F32(TensorOf(x)), {n}, {}, {}, eps);
+  if (weight != nullptr) normal = normal * ForHeads(*weight, n);
+  if (bias != nullptr) normal = normal + ForHeads(*bias, n);
+  TensorOf(y).copy_(normal);
 }
 
 constexpr Ops kReferenceOps = {.name = "reference",
@@ -160,7 +209,10 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .attention = Attention,
                                .gated = Gated,
                                .add = Add,
-                               .scale = Scale};
+                               .scale = Scale,
+                               .layer_norm = LayerNorm,
+                               .activate = Activate,
+                               .clamp = Clamp};
 
 }  // namespace
 

@@ -21,6 +21,7 @@ struct Dims {
   DType type = DType::kF32, cache = DType::kF32;
   int64_t window = 0;
   float score_cap = 0;
+  enum class Bias { kNone, kPlain, kRounded } bias = Bias::kNone;
 };
 
 // Some sequences with their queries, keys and values, cached in shuffled blocks.
@@ -101,6 +102,8 @@ class Sequences {
                       .blocks = tables.back().data()});
     }
     const KvPages pages{.k = *k_pages, .v = *v_pages};
+    const std::vector<float> slopes = Slopes();
+    const bool rounded = dims_.bias == Dims::Bias::kRounded;
     ops_.kv_write(context, bk, bv, View::Contiguous(slots.data(), DType::kI64, {tokens}), pages);
     ops_.attention(context, {.q = bq,
                              .out = bout,
@@ -109,7 +112,10 @@ class Sequences {
                              .row_count = static_cast<int32_t>(rows.size()),
                              .scale = Scale(),
                              .window = dims_.window,
-                             .score_cap = dims_.score_cap});
+                             .score_cap = dims_.score_cap,
+                             .alibi = {.slopes = slopes.empty() ? nullptr : slopes.data(),
+                                       .scale = rounded ? Scale() : 1.0f,
+                                       .rounded = rounded}});
     EXPECT_TRUE(bout.GuardIntact());
     int64_t at = 0;
     for (const Piece& piece : pieces) {
@@ -126,6 +132,28 @@ class Sequences {
 
   float Scale() const { return 1.0f / std::sqrt(static_cast<float>(dims_.head_dim)); }
 
+  // Uneven ones, values of bf16.
+  std::vector<float> Slopes() const {
+    std::vector<float> slopes;
+    for (int64_t h = 0; h < dims_.heads && dims_.bias != Dims::Bias::kNone; ++h) {
+      slopes.push_back(static_cast<float>(
+          testing::RoundTo(DType::kBF16, 0.37 / static_cast<double>(1 + h * h))));
+    }
+    return slopes;
+  }
+
+  // What is added to the score of a key at `p` for a query at `position`.
+  double Bias(int64_t head, int64_t position, int64_t p) const {
+    if (dims_.bias == Dims::Bias::kNone) return 0;
+    const double slope = Slopes()[head];
+    if (dims_.bias == Dims::Bias::kPlain) return slope * static_cast<double>(p - position);
+    const auto at = [&](int64_t x) {
+      return testing::RoundTo(DType::kBF16,
+                              slope * testing::RoundTo(DType::kBF16, static_cast<double>(x)));
+    };
+    return Scale() * (at(p) - at(position));
+  }
+
   // Exact attention of one position of one head, in double: [head_dim].
   std::vector<double> Exact(int sequence, int32_t position, int64_t head) const {
     const int64_t d = dims_.head_dim, kv_head = head / (dims_.heads / dims_.kv_heads);
@@ -140,7 +168,7 @@ class Sequences {
       for (int64_t i = 0; i < d; ++i) {
         dot += at(*q, position, head, i) * testing::RoundTo(dims_.cache, at(*k, p, kv_head, i));
       }
-      weight.push_back(dot * Scale());
+      weight.push_back(dot * Scale() + Bias(head, position, p));
       const double cap = dims_.score_cap;
       if (cap > 0) weight.back() = cap * std::tanh(weight.back() / cap);
       max = std::max(max, weight.back());
@@ -186,6 +214,11 @@ std::vector<Dims> AllDims() {
     all.push_back({4, 2, 24, 16, type, cache, 270, 1.5f});
   }
   all.push_back({6, 1, 72, 16, DType::kF16, DType::kF16});
+  for (const auto bias : {Dims::Bias::kPlain, Dims::Bias::kRounded}) {
+    all.push_back({6, 6, 8, 16, DType::kF32, DType::kF32, 0, 0, bias});
+    all.push_back({4, 2, 24, 16, DType::kBF16, DType::kBF16, 0, 0, bias});
+    all.push_back({5, 1, 16, 16, DType::kF16, DType::kF16, 270, 0, bias});
+  }
   all.push_back({6, 3, 24, 16, DType::kF16, DType::kF16, 33});
   return all;
 }
@@ -193,7 +226,8 @@ std::vector<Dims> AllDims() {
 std::string Name(const Ops& ops, const Dims& d) {
   return std::string(ops.instruction_set) + " " + std::string(NameOf(d.type)) + " cache " +
          std::string(NameOf(d.cache)) + " head_dim " + std::to_string(d.head_dim) + " window " +
-         std::to_string(d.window) + " cap " + std::to_string(d.score_cap);
+         std::to_string(d.window) + " cap " + std::to_string(d.score_cap) + " bias " +
+         std::to_string(static_cast<int>(d.bias));
 }
 
 TEST(Attention, IsCloseToTheExactResult) {

@@ -211,6 +211,82 @@ TEST(RmsNorm, TakesHeadsOfWiderRows) {
   }
 }
 
+TEST(LayerNorm, IsCloseWithAndWithoutWeightAndBias) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (int64_t n : {1, 15, 16, 33, 576, 4096}) {
+        Tensor x(type, {70, n}), weight(DType::kF32, {n}), bias(weight), y(type, {70, n});
+        x.Random(1, 3.0f), weight.Random(2), bias.Random(3);
+        for (int64_t i = 0; i < x.size(); ++i) x.Set(i, static_cast<float>(x.Get(i) + 5));
+        const View w = weight, b = bias;
+        for (const auto& [weighted, biased] :
+             {std::pair{true, true}, {true, false}, {false, false}}) {
+          ops->layer_norm(machine, x, weighted ? &w : nullptr, biased ? &b : nullptr, 1e-5f, y);
+          for (int64_t t = 0; t < 70; ++t) {
+            double sum = 0, squares = 0;
+            for (int64_t i = 0; i < n; ++i) sum += x.Get(t * n + i);
+            const double mean = sum / static_cast<double>(n);
+            for (int64_t i = 0; i < n; ++i) squares += std::pow(x.Get(t * n + i) - mean, 2);
+            const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5f);
+            for (int64_t i = 0; i < n; ++i) {
+              const double normal = (x.Get(t * n + i) - mean) * scale;
+              const double exact = normal * (weighted ? weight.Get(i) : 1) + biased * bias.Get(i);
+              ASSERT_NEAR(y.Get(t * n + i), exact,
+                          1.01 * HalfUlp(type, exact) + 4e-6 * (1 + std::abs(normal)))
+                  << ops->instruction_set << " n " << n;
+            }
+          }
+          EXPECT_TRUE(y.GuardIntact());
+          Tensor in_place(x);
+          ops->layer_norm(Machine(), in_place, weighted ? &w : nullptr, biased ? &b : nullptr,
+                          1e-5f, in_place);
+          EXPECT_TRUE(in_place.SameBits(y));
+        }
+      }
+    }
+  }
+}
+
+// Every head with weights of its own is a row with those weights.
+TEST(LayerNorm, TakesHeadsWithWeightsOfTheirOwn) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      constexpr int64_t kTokens = 40, kHeads = 3, kDim = 24;
+      Tensor x(type, {kTokens, kHeads * kDim}), weight(DType::kF32, {kHeads * kDim});
+      x.Random(1), weight.Random(2);
+      Tensor y(x);
+      const View w = weight, heads = y.view().SplitColumns(kHeads, kDim);
+      ops->layer_norm(machine, heads, &w, nullptr, 1e-6f, heads);
+      for (int64_t h = 0; h < kHeads; ++h) {
+        const View own = weight.view().Rows(h * kDim, kDim);
+        Tensor row(x);
+        const View part = row.view().Columns(h * kDim, kDim);
+        ops->layer_norm(machine, part, &own, nullptr, 1e-6f, part);
+        for (int64_t t = 0; t < kTokens; ++t) {
+          for (int64_t i = 0; i < kDim; ++i) {
+            const int64_t at = (t * kHeads + h) * kDim + i;
+            ASSERT_EQ(y.Get(at), row.Get(at)) << ops->instruction_set;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Clamp, KeepsNumbersWithinBounds) {
+  Machine machine;
+  for (const Ops* ops : AllCpuOps()) {
+    Tensor x(DType::kF32, {1, 6});
+    const float values[] = {-9, -0.5f, 0, 0.5f, 9, kNan};
+    for (int64_t i = 0; i < 6; ++i) x.Set(i, values[i]);
+    ops->clamp(machine, x, 0.75f);
+    for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(x.Get(i), std::clamp(values[i], -0.75f, 0.75f));
+    EXPECT_TRUE(std::isnan(x.Get(5)));
+  }
+}
+
 TEST(Rope, RotatesPairsAndLeavesTheRest) {
   Machine machine(2);
   for (const Ops* ops : AllCpuOps()) {
@@ -276,6 +352,34 @@ TEST(Gated, IsCloseOverTheWholeRange) {
           ASSERT_NEAR(y.Get(i), exact,
                       share * std::abs(exact) + 1.01 * HalfUlp(type, exact) + 1e-36)
               << ops->instruction_set << " at " << gate.Get(i);
+        }
+      }
+    }
+  }
+}
+
+double Gelu(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
+double Relu2(double x) { return x < 0 ? 0 : x * x; }
+
+TEST(Activate, IsCloseOverTheWholeRange) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (const auto& [act, exact_of] : {std::pair{Activation::kSilu, &Silu},
+                                          {Activation::kGeluTanh, &GeluTanh},
+                                          {Activation::kGelu, &Gelu},
+                                          {Activation::kRelu2, &Relu2}}) {
+        constexpr int64_t kCount = 40001;
+        Tensor x(type, {1, kCount});
+        for (int64_t i = 0; i < kCount; ++i) x.Set(i, static_cast<float>((i - 20000) * 0.001));
+        Tensor y(x);
+        ops->activate(machine, act, y);
+        for (int64_t i = 0; i < kCount; ++i) {
+          const double exact = exact_of(x.Get(i));
+          const double share = x.Get(i) < -3 ? 2e-5 : 2e-6;  // as of the gated ones
+          ASSERT_NEAR(y.Get(i), exact,
+                      share * std::abs(exact) + 1.01 * HalfUlp(type, exact) + 1e-36)
+              << ops->instruction_set << " " << static_cast<int>(act) << " at " << x.Get(i);
         }
       }
     }
@@ -384,6 +488,10 @@ TEST(Rows, HaveTheSameBitsAloneAndTogether) {
         ops->gated(context, Activation::kSilu, v, v, v);
         ops->add(context, v, v);
         ops->scale(context, v, 0.9f, 3.0f);
+        const View w = weight;
+        ops->layer_norm(context, v, &w, &w, 1e-6f, v);
+        ops->activate(context, Activation::kGelu, v);
+        ops->clamp(context, v, 1.5f);
       };
       run(three, together);
       for (int64_t i = 0; i < kRows; ++i) run(one, alone.view().Rows(i, 1));

@@ -92,7 +92,7 @@ TEST(Reference, RowOperations) {
     ReferenceOps().scale(machine, scaled, 0.3f, 0);
     ReferenceOps().scale(machine, capped, 3.0f, 2.0f);
     for (const Ops* ops : AllCpuOps()) {
-      Tensor y(x);
+      Tensor y(x), expected(x);
       // The value before the second factor may round to either side.
       const double share = type == DType::kBF16 ? 1 : type == DType::kF16 ? 0.125 : 6e-5;
       ops->rms_norm(machine, x, weight, twice, y);
@@ -105,6 +105,23 @@ TEST(Reference, RowOperations) {
       ExpectClose(y, silu, 0.04 * share, "silu");
       ops->gated(machine, Activation::kGeluTanh, x, other, y);
       ExpectClose(y, gelu, 0.04 * share, "gelu");
+      const View all = weight;
+      ReferenceOps().layer_norm(machine, heads, &all, &all, 1e-5f,
+                                expected.view().SplitColumns(9, 64));
+      ops->layer_norm(machine, heads, &all, &all, 1e-5f, y.view().SplitColumns(9, 64));
+      ExpectClose(y, expected, 1e-5, "layer_norm of heads");
+      for (Activation act : {Activation::kGelu, Activation::kRelu2}) {
+        Tensor active(x), active_reference(x);
+        ReferenceOps().activate(machine, act, active_reference);
+        ops->activate(machine, act, active);
+        ExpectClose(active, active_reference, 4e-6, "activate");
+        ReferenceOps().gated(machine, act, x, other, active_reference);
+        ops->gated(machine, act, x, other, active);
+        ExpectClose(active, active_reference, 0.04 * share, "gated");
+        ReferenceOps().clamp(machine, active_reference, 0.5f);
+        ops->clamp(machine, active, 0.5f);
+        ExpectClose(active, active_reference, 0.04 * share, "clamp");
+      }
       Tensor in_place(x);
       ops->add(machine, in_place, other);
       EXPECT_TRUE(in_place.SameBits(sum)) << ops->instruction_set;
@@ -151,7 +168,8 @@ TEST(Reference, PagedAttention) {
       const View slot = View::Contiguous(slots.data(), DType::kI64, {kTokens});
       const AttentionRow row{
           .first_token = 0, .token_count = kTokens, .first_position = 0, .blocks = blocks.data()};
-      for (const int64_t window : {0, 1, 20, 300}) {
+      const float slopes[kHeads] = {0.5f, 0.25f, 0.125f, 0.0625f, 0.75f, 0.01f};
+      for (const int64_t window : {0, 1, 20, 300}) {  // with biases where it is 20 or 300
         const auto run = [&](const Ops& ops, const View& out) {
           Tensor kp(cache, {19, kKvHeads, kBlock, kHeadDim}), vp(kp);
           const KvPages pages{.k = kp, .v = vp};
@@ -163,7 +181,10 @@ TEST(Reference, PagedAttention) {
                                   .row_count = 1,
                                   .scale = 0.2f,
                                   .window = window,
-                                  .score_cap = window == 20 ? 1.5f : 0.0f});
+                                  .score_cap = window == 20 ? 1.5f : 0.0f,
+                                  .alibi = {.slopes = window > 20 ? slopes : nullptr,
+                                            .scale = 0.5f,
+                                            .rounded = window == 300}});
           return std::pair(kp, vp);
         };
         const auto reference_pages = run(ReferenceOps(), expected);

@@ -1,6 +1,6 @@
-// Grouped-query attention with rotary positions over the paged cache: multi-head when kv_heads ==
-// heads, multi-query when it is 1; over the whole sequence or a window of it. Source:
-// https://arxiv.org/abs/2305.13245
+// Grouped-query attention with rotary positions or linear biases over the paged cache: multi-head
+// when kv_heads == heads, multi-query when it is 1; over the whole sequence or a window of it.
+// Source: https://arxiv.org/abs/2305.13245
 #pragma once
 
 #include "worker/layers/layer.h"
@@ -9,6 +9,13 @@
 #include "worker/layers/rope.h"
 
 namespace shardline {
+
+// Slopes of ALiBi, one per head, and how the bias is added.
+struct AlibiSpec {
+  std::vector<float> slopes;  // [heads]; empty: no bias
+  bool scaled = false;        // with the scores
+  bool rounded = false;       // see kernels/ops.h
+};
 
 struct Attention {
   int64_t heads = 0;
@@ -19,9 +26,12 @@ struct Attention {
   int64_t window = 0;  // a token sees so many positions, its own the last; 0: all before it
   double scale = 0;    // of scores; 0: head_dim^-1/2
   std::optional<RmsNorm> head_norm;  // of each query's and each key's head, before the rotation
-  Rope rope;
-  double score_cap = 0;             // > 0: scores become cap * tanh(score / cap)
-  std::optional<RmsNorm> row_norm;  // of all queries and of all keys of a token, like head_norm
+  Rope rope;                         // rot_dim 0: nothing rotates
+  double clip = 0;                   // of queries, keys and values, before their norms; 0: none
+  bool norm_per_head = false;        // head_norm has weights for each head
+  AlibiSpec alibi;                   // not with score_cap
+  double score_cap = 0;              // > 0: scores become cap * tanh(score / cap)
+  std::optional<RmsNorm> row_norm;   // of all queries and of all keys of a token, like head_norm
 };
 
 class AttentionLayer final : public Layer {

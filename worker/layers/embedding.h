@@ -1,46 +1,57 @@
-// Token embedding and the head that turns hidden states into logits. A tied head is the embedding's
-// own matrix: one packed copy serves both.
+// Token embedding, with learned positions where a model has them, and the head that turns hidden
+// states into logits. A tied head is the embedding's own matrix: one packed copy serves both.
 #pragma once
 
 #include "worker/layers/layer.h"
 
 namespace shardline {
 
+struct EmbeddingSpec {
+  int64_t vocabulary = 0, hidden = 0;
+  bool tied = false;
+  float scale = 1;        // of embeddings
+  int64_t positions = 0;  // learned ones; 0: none
+  bool head_bias = false;
+  float logit_scale = 1;  // of the head's products
+  float logit_cap = 0;    // > 0: logits are softly capped
+};
+
 class EmbeddingAndHead {
  public:
-  // `scale`: of embeddings. Logits are the head's products times `logit_scale`, softly capped where
-  // `logit_cap` > 0.
-  EmbeddingAndHead(int64_t vocabulary, int64_t hidden, bool tied, float scale, float logit_scale,
-                   float logit_cap)
-      : vocabulary_(vocabulary),
-        hidden_(hidden),
-        tied_(tied),
-        scale_(scale),
-        logit_scale_(logit_scale),
-        logit_cap_(logit_cap) {}
+  explicit EmbeddingAndHead(const EmbeddingSpec& spec) : spec_(spec) {}
 
   void Declare(WeightPlan& plan) {
-    const Axis vocab{"vocab", vocabulary_, 1}, hidden{"hidden", hidden_, 0};
+    const Axis vocab{"vocab", spec_.vocabulary, 1}, hidden{"hidden", spec_.hidden, 0};
     plan.Matrix(&table_, {{"embed.weight", {vocab, hidden}}});
-    if (!tied_) plan.Matrix(&head_, {{"head.weight", {vocab, hidden}}});
+    if (!spec_.tied) plan.Matrix(&head_, {{"head.weight", {vocab, hidden}}});
+    if (spec_.head_bias) plan.Vector(&head_bias_, {{"head.bias", {vocab}}});
+    if (spec_.positions > 0) {
+      const Axis positions{"positions", spec_.positions, 0};
+      plan.Matrix(&position_table_, {{"positions.weight", {positions, hidden}}});
+    }
   }
-  // ids: [tokens] u32 below the vocabulary's size; y: [tokens, hidden]
-  void Embed(const StepContext& step, const View& ids, const View& y) const {
-    step.ops->embed(step.op, ids, table_, scale_, y);
+  // ids: [tokens] u32 below the vocabulary's size; positions: the same, below the learned ones,
+  // read where there are such; y, h (scratch): [tokens, hidden]
+  void Embed(const StepContext& step, const View& ids, const View& positions, const View& h,
+             const View& y) const {
+    step.ops->embed(step.op, ids, table_, spec_.scale, y);
+    if (spec_.positions == 0) return;
+    step.ops->embed(step.op, positions, position_table_, 1.0f, h);
+    step.ops->add(step.op, y, h);
   }
   // x: [rows, hidden]; logits: [rows, vocabulary] f32
   void Logits(const StepContext& step, const View& x, const View& logits) const {
-    step.ops->matmul(step.op, x, tied_ ? table_ : head_, nullptr, logits);
-    if (logit_scale_ != 1 || logit_cap_ > 0) {
-      step.ops->scale(step.op, logits, logit_scale_, logit_cap_);
+    step.ops->matmul(step.op, x, spec_.tied ? table_ : head_,
+                     spec_.head_bias ? &head_bias_ : nullptr, logits);
+    if (spec_.logit_scale != 1 || spec_.logit_cap > 0) {
+      step.ops->scale(step.op, logits, spec_.logit_scale, spec_.logit_cap);
     }
   }
 
  private:
-  int64_t vocabulary_, hidden_;
-  bool tied_;
-  float scale_, logit_scale_, logit_cap_;
-  Packed table_, head_;
+  EmbeddingSpec spec_;
+  Packed table_, head_, position_table_;
+  View head_bias_;  // [vocabulary] f32
 };
 
 }  // namespace shardline

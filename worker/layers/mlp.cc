@@ -1,15 +1,21 @@
-// The gated MLP: one product for gate and up, their combination, one product down.
+// The MLP: one product for gate and up, their combination, one product down.
 #include "worker/layers/mlp.h"
 
 namespace shardline {
 
 void MlpLayer::Declare(const std::string& prefix, WeightPlan& plan) {
   const Axis inner{"ffn", spec_.inner, 1}, hidden{"hidden", hidden_, 0};
-  gate_up_.Declare({{prefix + ".gate", inner}, {prefix + ".up", inner}}, hidden, spec_.bias, plan);
+  std::vector<Linear::Part> parts = {{prefix + ".up", inner}};
+  if (spec_.gated) parts.insert(parts.begin(), {prefix + ".gate", inner});
+  gate_up_.Declare(parts, hidden, spec_.bias, plan);
   down_.Declare({{prefix + ".down", hidden}}, inner, spec_.bias, plan);
 }
 
 MlpLayer::Buffers MlpLayer::Take(Workspace& workspace, DType type, int64_t tokens) const {
+  if (!spec_.gated) {
+    const View up = workspace.Take(type, {tokens, spec_.inner});
+    return {.gate_up = up, .product = up};
+  }
   return {.gate_up = workspace.Take(type, {tokens, 2 * spec_.inner}),
           .product = workspace.Take(type, {tokens, spec_.inner})};
 }
@@ -18,8 +24,12 @@ absl::Status MlpLayer::Forward(const StepContext& step, Workspace workspace, con
                                const View& y) {
   const Buffers buffers = Take(workspace, x.type, step.tokens);
   gate_up_.Forward(step, x, buffers.gate_up);
-  step.ops->gated(step.op, spec_.activation, buffers.gate_up.Columns(0, spec_.inner),
-                  buffers.gate_up.Columns(spec_.inner, spec_.inner), buffers.product);
+  if (spec_.gated) {
+    step.ops->gated(step.op, spec_.activation, buffers.gate_up.Columns(0, spec_.inner),
+                    buffers.gate_up.Columns(spec_.inner, spec_.inner), buffers.product);
+  } else {
+    step.ops->activate(step.op, spec_.activation, buffers.product);
+  }
   return down_.ForwardReduced(step, buffers.product, y);
 }
 

@@ -1,4 +1,5 @@
-// Gated feed-forward: down(act(gate(x)) * up(x)). Source: https://arxiv.org/abs/2002.05202
+// Feed-forward: down(act(gate(x)) * up(x)), or down(act(up(x))) without a gate. Source:
+// https://arxiv.org/abs/2002.05202
 #pragma once
 
 #include "worker/layers/layer.h"
@@ -9,7 +10,8 @@ namespace shardline {
 struct Mlp {
   int64_t inner = 0;
   Activation activation = Activation::kSilu;
-  bool bias = false;  // of all three products
+  bool bias = false;  // of all products
+  bool gated = true;
 };
 
 class MlpLayer final : public Layer {
@@ -25,8 +27,8 @@ class MlpLayer final : public Layer {
 
  private:
   struct Buffers {
-    View gate_up;  // [tokens, 2 * inner]
-    View product;  // [tokens, inner]
+    View gate_up;  // [tokens, 2 * inner]; [tokens, inner] without a gate
+    View product;  // [tokens, inner]; gate_up itself without a gate
   };
   Buffers Take(Workspace& workspace, DType type, int64_t tokens) const;
 

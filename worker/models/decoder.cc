@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "kernels/half.h"
 
@@ -23,6 +24,10 @@ float RoundTo(DType type, double x) {
   return type == DType::kF16 ? WidenF16(RoundToF16(f)) : f;
 }
 
+bool IsParallel(const Block& block) {
+  return block.residual == Residual::kParallel || block.residual == Residual::kParallelTwoNorms;
+}
+
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
   return a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
          a.window == b.window;
@@ -34,9 +39,15 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
     : spec_(std::move(spec)),
       options_(options),
       type_(type),
-      embedding_(spec_.vocabulary, spec_.hidden, spec_.tied_head,
-                 RoundTo(spec_.round_embedding_scale ? type : DType::kF32, spec_.embedding_scale),
-                 static_cast<float>(spec_.logit_scale), static_cast<float>(spec_.logit_cap)),
+      embedding_({.vocabulary = spec_.vocabulary,
+                  .hidden = spec_.hidden,
+                  .tied = spec_.tied_head,
+                  .scale = RoundTo(spec_.round_embedding_scale ? type : DType::kF32,
+                                   spec_.embedding_scale),
+                  .positions = spec_.learned_positions,
+                  .head_bias = spec_.head_bias,
+                  .logit_scale = static_cast<float>(spec_.logit_scale),
+                  .logit_cap = static_cast<float>(spec_.logit_cap)}),
       final_norm_(spec_.final_norm, spec_.hidden) {
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
@@ -56,20 +67,23 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   const Rope& rope = std::get<Attention>(block.mixer).rope;
   const auto known = std::find(ropes_.begin(), ropes_.end(), rope);
   const auto rope_index = static_cast<int>(known - ropes_.begin());
-  if (known == ropes_.end()) {
+  if (known == ropes_.end() && rope.rot_dim > 0) {
     ropes_.push_back(rope);
     rope_tables_.emplace_back(rope);
   }
   const auto make = [&](const auto& part) { return MakeLayer(part, spec_.hidden, rope_index); };
   const RmsNormLayer norm(block.norm, spec_.hidden);
-  std::optional<RmsNormLayer> norm_in, norm_out;
-  if (block.residual != Residual::kPostNorm) norm_in = norm;
-  if (block.residual != Residual::kSequential) norm_out = norm;
+  std::optional<RmsNormLayer> norm1, norm2, norm_out;
+  if (block.residual != Residual::kPostNorm) norm1 = norm2 = norm;
+  if (block.residual == Residual::kParallel) norm2.reset();
+  if (block.residual == Residual::kSandwich || block.residual == Residual::kPostNorm) {
+    norm_out = norm;
+  }
   RunBlock& run = blocks_.emplace_back(RunBlock{.residual = block.residual,
-                                                .norm1 = norm_in,
+                                                .norm1 = norm1,
                                                 .mixer = std::visit(make, block.mixer),
                                                 .norm1_out = norm_out,
-                                                .norm2 = norm_in,
+                                                .norm2 = norm2,
                                                 .ffn = std::visit(make, block.ffn),
                                                 .norm2_out = norm_out,
                                                 .scale = static_cast<float>(block.residual_scale)});
@@ -129,6 +143,10 @@ void Decoder::Carve(Workspace& arena) {
   ids_ = arena.Take(DType::kU32, {tokens});
   x_ = arena.Take(type_, {tokens, spec_.hidden});
   h_ = arena.Take(type_, {tokens, spec_.hidden});
+  if (spec_.learned_positions > 0) positions_ = arena.Take(DType::kU32, {tokens});
+  if (std::any_of(spec_.blocks.begin(), spec_.blocks.end(), IsParallel)) {
+    mixed_ = arena.Take(type_, {tokens, spec_.hidden});
+  }
   for (size_t i = 0; i < ropes_.size(); ++i) {
     cos_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
     sin_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
@@ -203,6 +221,11 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
     rope_steps_[i] = {cos_[i].Rows(0, tokens), sin_[i].Rows(0, tokens)};
     rope_tables_[i].Fill(plan, rope_steps_[i].cos, rope_steps_[i].sin);
   }
+  for (const PlanRow& row : plan.rows) {
+    if (spec_.learned_positions == 0) break;
+    std::iota(positions_.as<uint32_t>() + row.first_token,
+              positions_.as<uint32_t>() + row.first_token + row.token_count, row.first_position);
+  }
   for (size_t g = 0; g < groups_.size(); ++g) {
     group_steps_[g].slots = slots_[g].Rows(0, tokens);
     group_steps_[g].rows.clear();
@@ -243,6 +266,19 @@ absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
     case Residual::kPostNorm:
       SL_RETURN_IF_ERROR(RunPart(block.norm1, *block.mixer, block.norm1_out, block.scale, x, h));
       return RunPart(block.norm2, *block.ffn, block.norm2_out, block.scale, x, h);
+    case Residual::kParallel:
+    case Residual::kParallelTwoNorms: {
+      const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
+      const View mixed = mixed_.Rows(0, step_.tokens);
+      block.norm1->Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, mixed));
+      if (block.norm2) block.norm2->Forward(step_, x, h);
+      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      step_.ops->add(step_.op, h, mixed);
+      if (block.scale != 1) step_.ops->scale(step_.op, h, block.scale, 0);
+      step_.ops->add(step_.op, x, h);
+      break;
+    }
   }
   return absl::OkStatus();
 }
@@ -264,7 +300,8 @@ absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
   if (plan.tokens.empty()) return absl::OkStatus();
   FillStep(plan, state);
   const View x = x_.Rows(0, step_.tokens), h = h_.Rows(0, step_.tokens);
-  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), x);
+  const View positions = spec_.learned_positions > 0 ? positions_.Rows(0, step_.tokens) : View{};
+  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), positions, h, x);
   for (const RunBlock& block : blocks_) {
     SL_RETURN_IF_ERROR(Run(block, x, h));
     if (options_.at_work) options_.at_work();

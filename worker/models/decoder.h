@@ -71,8 +71,10 @@ class Decoder final : public Model {
   MappedMemory weights_;
 
   MappedMemory arena_;
-  View ids_;    // [max tokens] u32
-  View x_, h_;  // [max tokens, hidden]: residual stream; input and output of layers
+  View ids_;        // [max tokens] u32
+  View positions_;  // [max tokens] u32
+  View x_, h_;      // [max tokens, hidden]: residual stream; input and output of layers
+  View mixed_;      // the same, a mixer's output in a parallel block
   std::vector<View> cos_, sin_;  // per rope: [max tokens, rot_dim / 2] f32
   std::vector<View> slots_;      // per group: [max tokens] i64
   View layer_memory_, scratch_;

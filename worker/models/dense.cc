@@ -11,14 +11,14 @@ constexpr int64_t kMostLayers = 1 << 10, kMostVocabulary = 1 << 24, kMostContext
 constexpr int64_t kUnstatedContext = 32768;  // of a GGUF file that does not tell
 
 int64_t Size(HfConfig& config, std::string_view key, int64_t most, int64_t fallback) {
+  if (key.empty()) return fallback;
   return fallback > 0 ? config.Int(key, 1, most, fallback) : config.Int(key, 1, most);
 }
 
 // Absent means the class's default, null as many as heads.
-int64_t KvHeads(HfConfig& config, int64_t heads, int64_t fallback) {
-  constexpr std::string_view kKey = "num_key_value_heads";
-  if (fallback == 0 || config.IsNull(kKey)) fallback = heads;
-  return config.Int(kKey, 1, kMostHeads, fallback);
+int64_t KvHeads(HfConfig& config, std::string_view key, int64_t heads, int64_t fallback) {
+  if (fallback == 0 || config.IsNull(key)) fallback = heads;
+  return Size(config, key, kMostHeads, fallback);
 }
 
 ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& norm,
@@ -33,24 +33,36 @@ ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& no
 Attention& AttentionOf(Block& block) { return std::get<Attention>(block.mixer); }
 Mlp& MlpOf(Block& block) { return std::get<Mlp>(block.ffn); }
 
+void UseLayerNorm(ModelSpec& spec, bool weight, bool bias) {
+  spec.final_norm.centred = true;
+  spec.final_norm.has_weight = weight;
+  spec.final_norm.has_bias = bias;
+  for (Block& block : spec.blocks) block.norm = spec.final_norm;
+}
+
 void Spread(ModelSpec& spec) {
   std::fill(spec.blocks.begin() + 1, spec.blocks.end(), spec.blocks.front());
 }
 
-ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults) {
-  const int64_t hidden = Size(config, "hidden_size", kMostHidden, defaults.hidden);
-  const int64_t heads = Size(config, "num_attention_heads", kMostHeads, defaults.heads);
+ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys) {
+  const int64_t hidden = Size(config, keys.hidden, kMostHidden, defaults.hidden);
+  const int64_t heads = Size(config, keys.heads, kMostHeads, defaults.heads);
   const int64_t head_dim = defaults.head_dim > 0 ? defaults.head_dim : hidden / heads;
+  if (keys.head_dim.empty() && head_dim * heads != hidden) {
+    config.Refuse(keys.heads, Cat(heads, " does not divide ", keys.hidden, " ", hidden));
+  }
   const Attention attention{.heads = heads,
-                            .kv_heads = KvHeads(config, heads, defaults.kv_heads),
-                            .head_dim = config.Int("head_dim", 2, kMostHeadDim, head_dim)};
-  const Mlp mlp{.inner = Size(config, "intermediate_size", kMostHidden, defaults.inner)};
-  const RmsNorm norm{.norm{static_cast<float>(config.Float("rms_norm_eps", defaults.norm_eps))}};
-  ModelSpec spec = MakeSpec(attention, mlp, norm,
-                            Size(config, "num_hidden_layers", kMostLayers, defaults.layers));
+                            .kv_heads = KvHeads(config, keys.kv_heads, heads, defaults.kv_heads),
+                            .head_dim = Size(config, keys.head_dim, kMostHeadDim, head_dim)};
+  const Mlp mlp{.inner = Size(config, keys.inner, kMostHidden, defaults.inner)};
+  const double eps =
+      keys.norm_eps.empty() ? defaults.norm_eps : config.Float(keys.norm_eps, defaults.norm_eps);
+  const RmsNorm norm{.norm{static_cast<float>(eps)}};
+  ModelSpec spec =
+      MakeSpec(attention, mlp, norm, Size(config, keys.layers, kMostLayers, defaults.layers));
   spec.vocabulary = Size(config, "vocab_size", kMostVocabulary, defaults.vocabulary);
   spec.hidden = hidden;
-  spec.context = Size(config, "max_position_embeddings", kMostContext, defaults.context);
+  spec.context = Size(config, keys.context, kMostContext, defaults.context);
   spec.tied_head = config.Bool("tie_word_embeddings", defaults.tied_head);
   return spec;
 }
@@ -75,8 +87,11 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
     config.Refuse("*.attention.value_length", "is not the key length");
   }
   const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),
-                .bias = checkpoint.Find("blk.0.ffn_gate.bias") != nullptr};
-  const RmsNorm norm{.norm{static_cast<float>(config.Float("*.attention.layer_norm_rms_epsilon"))}};
+                .bias = checkpoint.Find("blk.0.ffn_up.bias") != nullptr};
+  constexpr std::string_view kLayerNorm = "*.attention.layer_norm_epsilon";
+  const double eps = config.Has(kLayerNorm) ? config.Float(kLayerNorm)
+                                            : config.Float("*.attention.layer_norm_rms_epsilon");
+  const RmsNorm norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("*.block_count", 1, kMostLayers));
   const StoredTensor* embedding = checkpoint.Find("token_embd.weight");
   spec.vocabulary = config.Int("*.vocab_size", 1, kMostVocabulary,
@@ -98,6 +113,30 @@ void RequireActivation(HfConfig& config, std::string_view key,
   const std::string activation = config.String(key, served[0]);
   if (std::find(served.begin(), served.end(), activation) == served.end()) {
     config.Refuse(key, Cat("'", activation, "' is not ", served[0]));
+  }
+}
+
+Activation ActivationFromHf(HfConfig& config, std::string_view key, std::string_view fallback) {
+  struct Named {
+    std::string_view name;
+    Activation activation;
+  };
+  constexpr Named kNamed[] = {
+      {"silu", Activation::kSilu},          {"swish", Activation::kSilu},
+      {"gelu", Activation::kGelu},          {"gelu_python", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh},  {"gelu_pytorch_tanh", Activation::kGeluTanh},
+      {"gelu_fast", Activation::kGeluTanh}, {"relu2", Activation::kRelu2}};
+  const std::string name = config.String(key, fallback);
+  for (const Named& named : kNamed) {
+    if (named.name == name) return named.activation;
+  }
+  config.Refuse(key, Cat("'", name, "' is not served"));
+  return Activation::kSilu;
+}
+
+void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys) {
+  for (const std::string_view key : keys) {
+    if (config.Bool(key, false)) config.Refuse(key, "is not served");
   }
 }
 
@@ -160,6 +199,18 @@ NameTable HfNames(std::string_view prefix) {
                       "lm_head.weight"}};  // a tied head may be stored too
 }
 
+void Rename(NameTable& names, const std::string& slot, const std::string& tensor) {
+  SetRule(names, {.slot = slot, .tensor = tensor});
+}
+
+void FuseQkv(NameTable& names, const std::string& tensor, Fusion fusion) {
+  for (NameRule& rule : names.rules) {
+    if (rule.slot != "*.attn.q" && rule.slot != "*.attn.k" && rule.slot != "*.attn.v") continue;
+    rule.tensor = tensor;
+    rule.fusion = fusion;
+  }
+}
+
 NameTable GgufNames(RowOrder order) {
   return {.rules = {{"embed", "token_embd"},
                     {"head", "output"},
@@ -176,12 +227,6 @@ NameTable GgufNames(RowOrder order) {
           // The first three are read with the rope.
           .ignored = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
                       "blk.*.attn_rot_embd"}};
-}
-
-void FuseAttention(NameTable& names, const std::string& tensor, RowOrder order) {
-  SetRule(names, {"*.attn.q", tensor, order});
-  SetRule(names, {"*.attn.k", tensor, order});
-  SetRule(names, {"*.attn.v", tensor});
 }
 
 void FuseMlp(NameTable& names, const std::string& tensor) {

@@ -22,14 +22,24 @@ struct HfDefaults {
   double norm_eps = 1e-6;
 };
 
+// What a configuration calls the sizes. Empty: it does not tell.
+struct HfKeys {
+  std::string_view hidden = "hidden_size", inner = "intermediate_size",
+                   layers = "num_hidden_layers", heads = "num_attention_heads",
+                   kv_heads = "num_key_value_heads", head_dim = "head_dim",
+                   context = "max_position_embeddings", norm_eps = "rms_norm_eps";
+};
+
 // Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
 // missing or cannot be served is noted in the configuration.
-ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults);
+ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys = {});
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint);
 
 // The attention and the MLP of the first block: what to change before Spread.
 Attention& AttentionOf(Block& block);
 Mlp& MlpOf(Block& block);
+// LayerNorm in place of all norms.
+void UseLayerNorm(ModelSpec& spec, bool weight, bool bias);
 // Makes all blocks like the first.
 void Spread(ModelSpec& spec);
 
@@ -38,6 +48,10 @@ void Spread(ModelSpec& spec);
 void RefuseQuantised(HfConfig& config);
 void RequireActivation(HfConfig& config, std::string_view key,
                        const std::vector<std::string>& served);
+// The activation under `key`, by transformers' name.
+Activation ActivationFromHf(HfConfig& config, std::string_view key, std::string_view fallback);
+// Notes keys that are true.
+void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys);
 
 // `layer_types` where it is given, otherwise what `fallback` says of a layer: whether it slides.
 std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
@@ -50,9 +64,11 @@ void AddUpperWindows(HfConfig& config, ModelSpec& spec);
 // "<prefix>layers.*.self_attn.q_proj" and so on.
 NameTable HfNames(std::string_view prefix);
 // "blk.*.attn_q" and so on; `order` of the rows of queries and keys.
-NameTable GgufNames(RowOrder order);
-// Queries, keys and values are one tensor; gate and up are one. A path has "*" for the layer.
-void FuseAttention(NameTable& names, const std::string& tensor, RowOrder order);
+NameTable GgufNames(RowOrder order = RowOrder::kAsStored);
+// Another tensor for a slot; one for queries, keys and values together; one for gate and up. A path
+// has "*" for the layer.
+void Rename(NameTable& names, const std::string& slot, const std::string& tensor);
+void FuseQkv(NameTable& names, const std::string& tensor, Fusion fusion);
 void FuseMlp(NameTable& names, const std::string& tensor);
 // The names of the norms on both sides of every part, and of those of heads or rows.
 void SandwichNames(NameTable& names, const std::string& norm1_out, const std::string& norm2,

@@ -32,6 +32,7 @@ std::string Table(const std::vector<Row>& rows, std::string_view indent) {
 }
 
 std::string RopeText(const Rope& rope) {
+  if (rope.rot_dim == 0) return "none";
   std::string text = Cat("theta ", rope.theta, ", ", rope.rot_dim, " dimensions");
   struct Scaling {
     std::string operator()(const NoScaling&) const { return ""; }
@@ -55,8 +56,9 @@ std::string RopeText(const Rope& rope) {
 }
 
 std::string NormText(const RmsNorm& norm) {
-  return Cat("rms, eps ", norm.norm.eps,
-             norm.weight == VectorForm::kPlusOne ? ", one added to the weight" : "");
+  return Cat(norm.centred ? "layer norm, eps " : "rms, eps ", norm.norm.eps,
+             norm.weight == VectorForm::kPlusOne ? ", one added to the weight" : "",
+             norm.has_weight ? "" : ", no weight", norm.has_bias ? ", bias" : "");
 }
 
 std::string AttentionText(const Attention& a) {
@@ -65,19 +67,41 @@ std::string AttentionText(const Attention& a) {
   if (a.scale > 0) text += Cat(", scale ", a.scale);
   if (a.score_cap > 0) text += Cat(", scores capped at ", a.score_cap);
   if (a.qkv_bias || a.out_bias) text += a.out_bias ? ", biases" : ", biases of q, k, v";
+  if (a.clip > 0) text += Cat(", queries, keys and values within ", a.clip);
+  if (!a.alibi.slopes.empty())
+    text += a.alibi.scaled ? ", scaled linear biases" : ", linear biases";
+  if (a.head_norm && a.norm_per_head) text += ", a norm of its own for each head";
   if (a.row_norm) text += ", norms of all queries and of all keys";
-  return text + (a.head_norm ? ", norms of queries' and keys' heads" : "");
+  return text + (a.head_norm && !a.norm_per_head ? ", norms of queries' and keys' heads" : "");
 }
 
 std::string MlpText(const Mlp& mlp) {
-  return Cat("inner ", mlp.inner, mlp.activation == Activation::kSilu ? ", silu" : ", gelu (tanh)",
+  const auto name = [&]() -> std::string_view {
+    switch (mlp.activation) {
+      case Activation::kSilu:
+        return "silu";
+      case Activation::kGeluTanh:
+        return "gelu (tanh)";
+      case Activation::kGelu:
+        return "gelu";
+      case Activation::kRelu2:
+        return "relu squared";
+    }
+    return "";
+  };
+  return Cat("inner ", mlp.inner, ", ", name(), mlp.gated ? "" : ", no gate",
              mlp.bias ? ", biases" : "");
 }
 
 std::string ResidualText(const Block& block) {
   const std::string scale = block.residual_scale == 1 ? "" : Cat(block.residual_scale, " * ");
   const bool in = block.residual != Residual::kPostNorm;
-  const bool out = block.residual != Residual::kSequential;
+  const bool out = block.residual == Residual::kSandwich || block.residual == Residual::kPostNorm;
+  if (block.residual == Residual::kParallel || block.residual == Residual::kParallelTwoNorms) {
+    const bool one = block.residual == Residual::kParallel;
+    return Cat("x += ", scale, scale.empty() ? "" : "(", "attn(norm1(x)) + mlp(",
+               one ? "norm1" : "norm2", "(x))", scale.empty() ? "" : ")");
+  }
   const auto sum = [&](std::string_view part, std::string_view norm) {
     const std::string input = in ? Cat(norm, "(x)") : std::string("x");
     const std::string output = Cat(part, "(", input, ")");
@@ -97,8 +121,9 @@ std::string ShapeText(const WeightSlot& slot) {
 std::string StoredText(const WeightSlot& slot, const Source& source) {
   const int64_t rows = slot.axes[0].size;
   std::string text = Cat(source.tensor->name);
-  if (source.tensor->shape[0] != rows) {
-    text += Cat(" rows ", source.first_row, "-", source.first_row + rows - 1);
+  if (source.stride != rows) {
+    text += Cat(" rows ", source.first, "-", source.first + source.run - 1);
+    if (source.run != rows) text += Cat(" of every ", source.stride);
   }
   return text + (source.order == RowOrder::kInterleavedHeads ? " (heads interleaved)" : "");
 }
@@ -171,11 +196,15 @@ class Description {
         {"vocabulary", Cat(spec.vocabulary)},
         {"hidden", Cat(spec.hidden)},
         {"context", Cat(info.context_tokens)},
-        {"head", spec.tied_head ? "the embedding's matrix" : "a matrix of its own"},
+        {"head", Cat(spec.tied_head ? "the embedding's matrix" : "a matrix of its own",
+                     spec.head_bias ? ", bias" : "")},
         {"final norm", NormText(spec.final_norm)}};
     if (spec.embedding_scale != 1) {
       rows.push_back({"embedding", Cat("times ", spec.embedding_scale,
                                        spec.round_embedding_scale ? " (rounded)" : "")});
+    }
+    if (spec.learned_positions > 0) {
+      rows.push_back({"positions", Cat(spec.learned_positions, " learned")});
     }
     std::string logits;
     if (spec.logit_scale != 1) logits = Cat("times ", spec.logit_scale);

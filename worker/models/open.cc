@@ -50,6 +50,10 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
   if (options.max_context <= 0) {
     options.max_context = spec.context > 0 ? spec.context : kUnstatedContext;
   }
+  if (spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
+    return InvalidArgument("--max-context=", options.max_context, " exceeds the ",
+                           spec.learned_positions, " positions that the model has learned");
+  }
   OpenedModel opened{
       .names = checkpoint->hf() ? family->hf_names(*checkpoint) : family->gguf_names(*checkpoint),
       .info = {.family = std::string(family->name),

@@ -46,7 +46,7 @@ ModelSpec Phi3FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
 
 NameTable Phi3HfNames(const Checkpoint&) {
   NameTable names = HfNames("model.");
-  FuseAttention(names, "model.layers.*.self_attn.qkv_proj", RowOrder::kAsStored);
+  FuseQkv(names, "model.layers.*.self_attn.qkv_proj", Fusion::kStacked);
   FuseMlp(names, "model.layers.*.mlp.gate_up_proj");
   return names;
 }

@@ -14,7 +14,7 @@ namespace shardline {
 struct Family {
   std::string_view name;
   std::span<const std::string_view> hf_architectures;  // config.json: architectures[0]
-  std::string_view gguf_architecture;                  // general.architecture
+  std::string_view gguf_architecture;                  // general.architecture; empty: none
   ModelSpec (*from_hf)(HfConfig& config);
   ModelSpec (*from_gguf)(GgufConfig& config, const Checkpoint& checkpoint);
   NameTable (*hf_names)(const Checkpoint& checkpoint);
@@ -39,5 +39,13 @@ const Family& Olmo2Family();
 const Family& HeliumFamily();
 const Family& GlmFamily();
 const Family& Glm4Family();
+const Family& Starcoder2Family();
+const Family& PhiFamily();
+const Family& FalconFamily();
+const Family& StablelmFamily();
+const Family& OlmoFamily();
+const Family& MptFamily();
+const Family& PersimmonFamily();
+const Family& BigcodeFamily();
 
 }  // namespace shardline

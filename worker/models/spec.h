@@ -16,9 +16,11 @@ namespace shardline {
 // How a block's parts and the residual stream are joined. Said outright, never guessed from the
 // weights.
 enum class Residual : uint8_t {
-  kSequential,  // x += mixer(norm1(x)); x += ffn(norm2(x))
-  kSandwich,    // x += norm1_out(mixer(norm1(x))); x += norm2_out(ffn(norm2(x)))
-  kPostNorm,    // x += norm1_out(mixer(x)); x += norm2_out(ffn(x))
+  kSequential,        // x += mixer(norm1(x)); x += ffn(norm2(x))
+  kSandwich,          // x += norm1_out(mixer(norm1(x))); x += norm2_out(ffn(norm2(x)))
+  kPostNorm,          // x += norm1_out(mixer(x)); x += norm2_out(ffn(x))
+  kParallel,          // x += mixer(norm1(x)) + ffn(norm1(x))
+  kParallelTwoNorms,  // x += mixer(norm1(x)) + ffn(norm2(x))
 };
 
 struct Block {
@@ -40,6 +42,8 @@ struct ModelSpec {
   bool round_embedding_scale = false;  // to the model's type
   double logit_scale = 1;              // of the head's products
   double logit_cap = 0;                // > 0: logits become cap * tanh(logit / cap)
+  int64_t learned_positions = 0;       // added to embeddings; 0: none
+  bool head_bias = false;
 };
 
 // Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong

@@ -16,10 +16,13 @@ bool AllPositive(const std::vector<float>& values) {
 absl::Status ValidateNorm(const RmsNorm& norm) {
   const double eps = norm.norm.eps;
   if (std::isfinite(eps) && eps >= 0) return absl::OkStatus();
-  return InvalidArgument("rms_norm_eps (layer_norm_rms_epsilon) ", eps, " is negative");
+  return InvalidArgument(norm.centred ? "layer_norm_eps (layer_norm_epsilon) "
+                                      : "rms_norm_eps (layer_norm_rms_epsilon) ",
+                         eps, " is negative");
 }
 
 absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
+  if (rope == Rope{.rot_dim = 0}) return absl::OkStatus();  // nothing rotates
   if (rope.rot_dim < 2 || rope.rot_dim % 2 != 0 || rope.rot_dim > head_dim) {
     return InvalidArgument("rotary dimensions ", rope.rot_dim, " of head_dim ", head_dim,
                            " are not an even number of at most that size");
@@ -50,6 +53,12 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
 }
 
 absl::Status ValidateAttention(const Attention& attention) {
+  constexpr int64_t kMostNormedHeads = 512;  // each is a tensor of its own
+  if (attention.norm_per_head && attention.heads > kMostNormedHeads) {
+    return InvalidArgument(attention.heads, " heads with norms of their own exceed ",
+                           kMostNormedHeads);
+  }
+  if (attention.head_dim < 1) return InvalidArgument("heads have no dimensions");
   if (attention.heads % attention.kv_heads != 0) {
     return InvalidArgument(attention.heads, " attention heads are not a multiple of ",
                            attention.kv_heads, " key-value heads");

@@ -16,9 +16,11 @@ size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 
 // Which stored row holds row `row` of the slot.
 int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
-  if (source.order == RowOrder::kAsStored) return source.first_row + row;
-  const int64_t half = slot.head_dim / 2, within = row % slot.head_dim;
-  return source.first_row + row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+  if (source.order == RowOrder::kInterleavedHeads) {
+    const int64_t half = slot.head_dim / 2, within = row % slot.head_dim;
+    row = row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+  }
+  return row / source.run * source.stride + source.first + row % source.run;
 }
 
 // The slot's rows in its own order, one below the other at `out`.

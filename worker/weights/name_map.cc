@@ -64,18 +64,23 @@ void SetRule(NameTable& table, NameRule rule) {
 MappedName MapName(const NameTable& table, std::string_view slot) {
   const size_t dot = slot.rfind('.');
   if (dot == std::string_view::npos) return {};
-  std::optional<Numbered> split;
-  const std::string stem = Starred(slot.substr(0, dot), split);
+  std::vector<int64_t> numbers;
+  std::string stem(slot.substr(0, dot));
+  while (const auto split = SplitAtNumber(stem)) {
+    stem = Cat(split->before, "*", split->after);
+    numbers.push_back(split->number);
+  }
   for (const NameRule& rule : table.rules) {
     if (rule.slot != stem) continue;
     const auto named = [&](std::string tensor) {
       if (tensor.empty()) return tensor;
-      if (const size_t star = tensor.find('*'); split && star != std::string::npos) {
-        tensor.replace(star, 1, Cat(split->number));
+      for (const int64_t number : numbers) {
+        const size_t star = tensor.find('*');
+        if (star != std::string::npos) tensor.replace(star, 1, Cat(number));
       }
       return tensor + std::string(slot.substr(dot));
     };
-    return {named(rule.tensor), rule.order, named(rule.joined)};
+    return {named(rule.tensor), rule.order, named(rule.joined), rule.fusion};
   }
   return {};
 }

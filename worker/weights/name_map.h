@@ -18,16 +18,23 @@ enum class RowOrder : uint8_t {
   kInterleavedHeads,
 };
 
-// "*" stands for the block's number. Weight and bias of a slot follow one rule: slot "*.attn.q"
-// with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of one product
-// may share a tensor: they are its rows, one below the other in the product's order.
+// How the rows of parts of a product stand in a tensor that holds several of them.
+enum class Fusion : uint8_t {
+  kStacked,  // one part below the other, in the product's order
+  kByGroup,  // by key-value head: its queries' rows, its key's, its value's
+};
+
+// "*" stands for a number, the block's or a head's. Weight and bias of a slot follow one rule: slot
+// "*.attn.q" with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of
+// one product may share a tensor.
 struct NameRule {
   std::string slot;
   std::string tensor;
   RowOrder order = RowOrder::kAsStored;
-  // Where a file has no such tensor: one that holds the rows of all slots of the same product, one
-  // below the other in the product's order. Empty: there is none.
+  // Where a file has no such tensor: one that holds several slots of the same product. Empty: there
+  // is none.
   std::string joined = {};
+  Fusion fusion = Fusion::kStacked;
 };
 
 struct NameTable {
@@ -44,6 +51,7 @@ struct MappedName {
   std::string tensor;  // empty: no rule
   RowOrder order = RowOrder::kAsStored;
   std::string joined = {};
+  Fusion fusion = Fusion::kStacked;
 };
 MappedName MapName(const NameTable& table, std::string_view slot);
 bool IsIgnored(const NameTable& table, std::string_view tensor);

@@ -1,6 +1,7 @@
 // Matches slots with tensors.
 #include "worker/weights/resolve.h"
 
+#include <map>
 #include <set>
 
 namespace shardline {
@@ -17,9 +18,27 @@ class Resolver {
   Resolver(const Checkpoint& checkpoint, const NameTable& names)
       : checkpoint_(checkpoint), names_(names) {}
 
+  // Parts in one tensor say the same of it.
   std::vector<Source> Parts(const std::vector<WeightSlot>& slots) {
+    std::vector<MappedName> names;
+    std::map<std::string, int64_t> rows, before;  // of a tensor's parts: all, and those seen
+    for (const WeightSlot& slot : slots) {
+      names.push_back(Stored(MapName(names_, slot.name)));
+      rows[names.back().tensor] += slot.axes[0].size;
+    }
     std::vector<Source> sources;
-    for (size_t i = 0; i < slots.size(); ++i) sources.push_back(Find(slots, i));
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const std::string& tensor = names[i].tensor;
+      const int64_t groups =
+          names[i].fusion == Fusion::kByGroup ? slots[1].axes[0].size / slots[1].head_dim : 1;
+      const int64_t run = slots[i].axes[0].size / groups;
+      sources.push_back({.tensor = Find(slots[i], tensor, rows[tensor]),
+                         .order = names[i].order,
+                         .first = before[tensor],
+                         .run = run,
+                         .stride = rows[tensor] / groups});
+      before[tensor] += run;
+    }
     return sources;
   }
 
@@ -49,44 +68,34 @@ class Resolver {
     if (names.empty() || names.back() != name) names.push_back(std::move(name));
   }
 
-  std::string TensorOf(const MappedName& name) const {
-    const bool joined = checkpoint_.Find(name.tensor) == nullptr && !name.joined.empty() &&
-                        checkpoint_.Find(name.joined) != nullptr;
-    return joined ? name.joined : name.tensor;
+  MappedName Stored(MappedName name) const {
+    if (checkpoint_.Find(name.tensor) != nullptr || name.joined.empty()) return name;
+    if (checkpoint_.Find(name.joined) != nullptr) name.tensor = name.joined;
+    return name;
   }
 
-  // Parts that are in one tensor are its rows, one below the other; they follow each other and say
-  // the same of it.
-  Source Find(const std::vector<WeightSlot>& slots, size_t part) {
-    const WeightSlot& slot = slots[part];
-    const MappedName name = MapName(names_, slot.name);
-    const std::string found = TensorOf(name);
-    int64_t first_row = 0, rows = 0;
-    for (size_t i = 0; i < slots.size(); ++i) {
-      if (i != part && (found.empty() || TensorOf(MapName(names_, slots[i].name)) != found)) {
-        continue;
-      }
-      if (i < part) first_row += slots[i].axes[0].size;
-      rows += slots[i].axes[0].size;
+  // `rows`: of the tensor; norms of heads, one below the other, are a matrix of as many elements.
+  const StoredTensor* Find(const WeightSlot& slot, const std::string& name, int64_t rows) {
+    const StoredTensor* tensor = checkpoint_.Find(name);
+    if (tensor == nullptr) {
+      AddOnce(missing_, name.empty() ? Cat("(no name for ", slot.name, ")") : name);
+      return nullptr;
     }
-    const Source source{checkpoint_.Find(found), name.order, first_row};
-    if (source.tensor == nullptr) {
-      AddOnce(missing_, found.empty() ? Cat("(no name for ", slot.name, ")") : found);
-      return {};
-    }
+    used_.insert(tensor->name);
     std::vector<int64_t> shape;
     for (const Axis& axis : slot.axes) shape.push_back(axis.size);
     shape[0] = rows;
-    const StoredTensor& tensor = *source.tensor;
-    used_.insert(tensor.name);
-    if (tensor.shape != shape) {
+    const bool rows_of_heads =
+        slot.axes.size() == 1 && rows > slot.axes[0].size &&
+        tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
+    if (tensor->shape != shape && !rows_of_heads) {
       AddOnce(misshapen_,
-              Cat(tensor.name, " is ", ShapeText(tensor.shape), ", not ", ShapeText(shape)));
+              Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }
-    if (tensor.type == StoredType::kOther) {
-      AddOnce(unreadable_, Cat(tensor.name, " is ", tensor.type_name));
+    if (tensor->type == StoredType::kOther) {
+      AddOnce(unreadable_, Cat(tensor->name, " is ", tensor->type_name));
     }
-    return source;
+    return tensor;
   }
 
   const Checkpoint& checkpoint_;

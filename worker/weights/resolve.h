@@ -13,7 +13,9 @@ namespace shardline {
 struct Source {
   const StoredTensor* tensor = nullptr;
   RowOrder order = RowOrder::kAsStored;
-  int64_t first_row = 0;  // of the slot's rows; above 0 in a tensor that holds other slots' too
+  // Where the slot's rows stand among the tensor's: `run` at a time, the first at `first`, one run
+  // every `stride`.
+  int64_t first = 0, run = 0, stride = 0;
 };
 
 // By matrix (or vector) and part, as in the plan.

@@ -182,6 +182,25 @@ void Cap(float* scores, Seen seen, float scale, float cap) {
   for (int32_t i = seen.from; i < seen.end; ++i) scores[i] = cap * Tanh(scores[i] * factor);
 }
 
+template <typename T>
+SL_INLINE float BiasAt(float slope, int32_t position) {
+  return Rounded<T>(slope * Rounded<T>(static_cast<float>(position)));
+}
+
+// Scores of one row := scaled and with their bias, over the sixteens that `seen` touches.
+void AddAlibi(const AttentionArgs& args, const Shape& s, const AttentionItem& item, int64_t row,
+              Seen seen, float* scores) {
+  const float slope = args.alibi.slopes[item.kv_head * s.group + row % s.group];
+  const int32_t position = s.first_position + static_cast<int32_t>(row / s.group);
+  const int32_t begin = seen.from / 16 * 16, end = (seen.end + 15) / 16 * 16;
+  const float own = BiasAt<Bf16>(slope, position);
+  for (int32_t i = begin; i < end; ++i) {
+    const float bias = args.alibi.rounded ? BiasAt<Bf16>(slope, s.begin + i) - own
+                                          : slope * static_cast<float>(s.begin + i - position);
+    scores[i] = MulAdd(scores[i], args.scale, bias * args.alibi.scale);
+  }
+}
+
 // The scores seen become e^(scale * score - max), the rest of their first and last sixteen zero.
 void Softmax(float* scores, Seen seen, float scale, float* max, float* sum) {
   const int32_t begin = seen.from / 16 * 16, end = (seen.end + 15) / 16 * 16;
@@ -307,12 +326,13 @@ void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t s
     Scores<WidenedProduct>(s, queries, keys, scores);
   }
   for (int64_t row = 0; row < s.rows; ++row) {
-    if (const Seen seen = SeenBy(s, row); seen.any()) {
-      float* own = scores + row * kSplitPositions;
-      if (args.score_cap > 0) Cap(own, seen, args.scale, args.score_cap);
-      Softmax(own, seen, args.score_cap > 0 ? 1.0f : args.scale, partial.max + row,
-              partial.sum + row);
-    }
+    const Seen seen = SeenBy(s, row);
+    if (!seen.any()) continue;
+    float* own = scores + row * kSplitPositions;
+    const bool biased = args.alibi.slopes != nullptr, capped = args.score_cap > 0;
+    if (biased) AddAlibi(args, s, item, row, seen, own);
+    if (capped) Cap(own, seen, args.scale, args.score_cap);
+    Softmax(own, seen, biased || capped ? 1.0f : args.scale, partial.max + row, partial.sum + row);
   }
   Weigh(s, scores, values, partial.values);
 }

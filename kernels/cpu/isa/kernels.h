@@ -22,6 +22,10 @@ void Gated(Activation act, const View& gate, const View& up, const View& y, int6
            int64_t end);
 void Add(const View& x, const View& y, int64_t begin, int64_t end);
 void Scale(const View& x, float factor, float cap, int64_t begin, int64_t end);
+void LayerNorm(const View& x, const View* weight, const View* bias, float eps, const View& y,
+               int64_t begin, int64_t end);
+void Activate(Activation act, const View& x, int64_t begin, int64_t end);
+void Clamp(const View& x, float limit, int64_t begin, int64_t end);
 int64_t AttentionBytes(int64_t rows, int64_t head_dim);
 void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t split, void* memory,
                  const AttentionState& partial);

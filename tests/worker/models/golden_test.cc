@@ -205,7 +205,7 @@ TEST(Formats, GiveTheSameBits) {
       }
     }
   }
-  EXPECT_EQ(copies, 11);
+  EXPECT_EQ(copies, 20);
 }
 
 // A copy of the checkpoint in which one file has other bytes.

@@ -126,6 +126,21 @@ TEST(Load, RefusesOtherTypesByFlag) {
             "--dtype=f64 is not served; use auto, f32, bf16 or f16");
 }
 
+TEST(Load, RefusesAContextBeyondLearnedPositions) {
+  const auto load = [](int64_t context) {
+    return Message(Model::Load({.path = GoldenCheckpoint("bigcode"),
+                                .dtype = "f32",
+                                .ops = &CpuOps(),
+                                .max_batch_tokens = 8,
+                                .max_context = context},
+                               nullptr)
+                       .status());
+  };
+  EXPECT_EQ(load(0), "");
+  EXPECT_EQ(load(128), "");
+  EXPECT_EQ(load(129), "--max-context=129 exceeds the 128 positions that the model has learned");
+}
+
 TEST(Load, AutoKeepsF32FilesAndNarrowsTheRestWhereVectorsDo) {
   for (const char* name : {"scalar", "avx2", "avx512", "avx512_bf16"}) {
     const Ops* ops = CpuOpsFor(name);

@@ -172,6 +172,89 @@ TEST(LoadWeights, SlotsOfOneProductMayBeRowsOfOneTensor) {
             "[14, 4]");
 }
 
+NameTable FusedNames(Fusion fusion, RowOrder order) {
+  NameTable names;
+  for (const char* slot : {"*.q", "*.k", "*.v"})
+    names.rules.push_back({.slot = slot, .tensor = "qkv.*", .order = order, .fusion = fusion});
+  return names;
+}
+
+// Two query heads for each of two key-value heads, of two rows each.
+TEST(LoadWeights, TakesPartsOutOfOneTensor) {
+  const auto checkpoint =
+      WriteCheckpoint({Counting("qkv.0.weight", {16, 2}), Counting("qkv.0.bias", {16})});
+  const auto load = [&](Fusion fusion, RowOrder order) {
+    WeightPlan plan;
+    Packed joined;
+    View bias;
+    plan.Matrix(&joined, {Slot("0.q.weight", {8, 2}, 2), Slot("0.k.weight", {4, 2}, 2),
+                          Slot("0.v.weight", {4, 2}, 2)});
+    plan.Vector(&bias,
+                {Slot("0.q.bias", {8}, 2), Slot("0.k.bias", {4}, 2), Slot("0.v.bias", {4}, 2)});
+    const auto memory =
+        LoadWeights(*checkpoint, FusedNames(fusion, order), plan, {.ops = &CpuOps()});
+    EXPECT_TRUE(memory.ok()) << memory.status();
+    std::vector<float> rows(bias.as<float>(), bias.as<float>() + 16);
+    for (uint32_t row = 0; row < 16; ++row) EXPECT_EQ(PackedRow(joined, row)[0], 2 * rows[row]);
+    return rows;
+  };
+  using Rows = std::vector<float>;
+  EXPECT_EQ(load(Fusion::kStacked, RowOrder::kAsStored),
+            (Rows{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}));
+  EXPECT_EQ(load(Fusion::kByGroup, RowOrder::kAsStored),
+            (Rows{0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15}));
+}
+
+TEST(LoadWeights, PutsInterleavedHeadsOfOneTensorBack) {
+  const auto checkpoint = WriteCheckpoint({Counting("qkv.0.bias", {12})});
+  WeightPlan plan;
+  View bias;
+  plan.Vector(&bias,
+              {Slot("0.q.bias", {4}, 4), Slot("0.k.bias", {4}, 4), Slot("0.v.bias", {4}, 4)});
+  const auto memory =
+      LoadWeights(*checkpoint, FusedNames(Fusion::kStacked, RowOrder::kInterleavedHeads), plan,
+                  {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const float rows[] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11};
+  for (int i = 0; i < 12; ++i) EXPECT_EQ(bias.as<float>()[i], rows[i]);
+}
+
+TEST(LoadWeights, TakesVectorsOfHeadsOutOfOneMatrix) {
+  const auto load = [](const std::vector<TestTensor>& tensors) {
+    const auto checkpoint = WriteCheckpoint(tensors);
+    const NameTable names{
+        .rules = {{.slot = "*.norm.*", .tensor = "norm.*", .fusion = Fusion::kStacked}}};
+    WeightPlan plan;
+    View norms;
+    plan.Vector(&norms, {Slot("0.norm.0.weight", {2}), Slot("0.norm.1.weight", {2})});
+    const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+    if (!memory.ok()) return Message(memory.status());
+    return std::string(norms.as<float>()[3] == 3 ? "loaded" : "wrong");
+  };
+  EXPECT_EQ(load({Counting("norm.0.weight", {2, 2})}), "loaded");
+  EXPECT_EQ(load({Counting("norm.0.weight", {4})}), "loaded");
+  const std::string error = load({Counting("norm.0.weight", {1, 4})});
+  EXPECT_NE(error.find("wrong shapes: norm.0.weight is [1, 4], not [4]"), std::string::npos)
+      << error;
+}
+
+TEST(LoadWeights, FusedTensorsMissingOrOfAnotherSizeAreNamedOnce) {
+  const auto checkpoint = WriteCheckpoint({Counting("qkv.0.bias", {11})});
+  WeightPlan plan;
+  Packed joined;
+  plan.Matrix(&joined, {Slot("0.q.weight", {4, 2}, 4), Slot("0.k.weight", {4, 2}, 4),
+                        Slot("0.v.weight", {4, 2}, 4)});
+  View bias;
+  plan.Vector(&bias,
+              {Slot("0.q.bias", {4}, 4), Slot("0.k.bias", {4}, 4), Slot("0.v.bias", {4}, 4)});
+  const auto memory = LoadWeights(*checkpoint, FusedNames(Fusion::kByGroup, RowOrder::kAsStored),
+                                  plan, {.ops = &CpuOps()});
+  const std::string error = Message(memory.status());
+  EXPECT_TRUE(
+      error.ends_with("missing tensors: qkv.0.weight; wrong shapes: qkv.0.bias is [11], not [12]"))
+      << error;
+}
+
 TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {
   const float x = 1.00390625f * 1.001f;
   const auto checkpoint = WriteCheckpoint({{"blk.0.k.weight", "F32", {1, 2}, Bytes<float>({x, 1})},

@@ -22,6 +22,16 @@ TEST(MapName, PutsTheBlocksNumberAndKeepsTheKind) {
   EXPECT_EQ(q.joined, "blk.12.attn_qkv.bias");
 }
 
+TEST(MapName, PutsEveryNumberInItsPlace) {
+  const NameTable table{
+      .rules = {{"*.norm.*", "layers.*.norms.*"},
+                {.slot = "*.k.*", .tensor = "blk.*.k", .fusion = Fusion::kStacked}}};
+  EXPECT_EQ(MapName(table, "7.norm.12.weight").tensor, "layers.7.norms.12.weight");
+  EXPECT_EQ(MapName(table, "7.k.12.weight").tensor, "blk.7.k.weight");
+  EXPECT_EQ(MapName(table, "7.k.12.weight").fusion, Fusion::kStacked);
+  EXPECT_EQ(MapName(table, "7.norm.weight").tensor, "");
+}
+
 TEST(MapName, GivesNothingForAnUnknownSlot) {
   EXPECT_EQ(MapName(Table(), "3.attn.x.weight").tensor, "");
   EXPECT_EQ(MapName(Table(), "embed").tensor, "");

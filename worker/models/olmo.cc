@@ -1,0 +1,65 @@
+// OLMo: Llama with LayerNorm that has no weights, and queries, keys and values kept within bounds.
+// Defaults are those of transformers' OlmoConfig. Source: https://arxiv.org/abs/2402.00838
+#include <array>
+
+#include "worker/models/dense.h"
+#include "worker/models/registry.h"
+#include "worker/models/rope_config.h"
+
+namespace shardline {
+namespace {
+
+constexpr HfDefaults kDefaults{.vocabulary = 50304,
+                               .hidden = 4096,
+                               .inner = 11008,
+                               .layers = 32,
+                               .heads = 32,
+                               .context = 2048,
+                               .norm_eps = 1e-5};
+
+void Clip(ModelSpec& spec, Config& config, std::string_view key) {
+  AttentionOf(spec.blocks[0]).clip = config.Float(key, 0);
+  if (AttentionOf(spec.blocks[0]).clip < 0) config.Refuse(key, "is negative");
+}
+
+ModelSpec OlmoFromHf(HfConfig& config) {
+  RefuseQuantised(config);
+  ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = ""});
+  UseLayerNorm(spec, false, false);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
+  attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
+  attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
+  Clip(spec, config, "clip_qkv");
+  Spread(spec);
+  return spec;
+}
+
+ModelSpec OlmoFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  ModelSpec spec = DenseFromGguf(config, checkpoint);
+  UseLayerNorm(spec, false, false);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
+  Clip(spec, config, "*.attention.clamp_kqv");
+  Spread(spec);
+  return spec;
+}
+
+constexpr std::array<std::string_view, 1> kArchitectures = {"OlmoForCausalLM"};
+
+}  // namespace
+
+const Family& OlmoFamily() {
+  static const Family kFamily{
+      .name = "olmo",
+      .hf_architectures = kArchitectures,
+      .gguf_architecture = "olmo",
+      .from_hf = OlmoFromHf,
+      .from_gguf = OlmoFromGguf,
+      .hf_names = [](const Checkpoint&) { return HfNames("model."); },
+      .gguf_names =
+          [](const Checkpoint& checkpoint) { return GgufNames(RowOrder::kInterleavedHeads); }};
+  return kFamily;
+}
+
+}  // namespace shardline
