@@ -137,6 +137,15 @@ struct Ops {
   void (*activate)(const OpContext&, Activation act, const View& x);
   // x := x within [-limit, limit]; a NaN stays. [tokens, n].
   void (*clamp)(const OpContext&, const View& x, float limit);
+  // The ids.shape[1] largest of every row's scores, of equals the first, and their softmax: over
+  // all scores, or with `renormalise` over the chosen. scores: [tokens, experts] f32; ids: [tokens,
+  // active] u32; weights: [tokens, active] f32.
+  void (*route)(const OpContext&, const View& scores, bool renormalise, const View& ids,
+                const View& weights);
+  // x[rows[i]] += weights[i] * y[i]; product and sum are rounded to x's type. x, y: [any, n] of one
+  // type; rows: [y's rows] u32, no two the same; weights: [y's rows] f32.
+  void (*add_rows)(const OpContext&, const View& x, const View& rows, const View& weights,
+                   const View& y);
 };
 
 // The CPU's own kernels at the fastest instruction set of this machine;

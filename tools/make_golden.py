@@ -239,6 +239,15 @@ CHECKPOINTS = {
     "glm4": (like_llama("Glm4", "glm4", head_dim=24, attention_bias=False), torch.bfloat16, 1),
     "glm4_biases": (like_llama("Glm4", "glm4", head_dim=16, num_key_value_heads=1, tie_word_embeddings=True),
                     torch.bfloat16, 1),
+    "mixtral": (like_llama("Mixtral", "mixtral", num_local_experts=4, num_experts_per_tok=2, intermediate_size=48,
+                           hidden_size=48, head_dim=24, num_attention_heads=3, num_key_value_heads=1), torch.bfloat16, 1),
+    "qwen3_moe": (like_llama("Qwen3Moe", "qwen3_moe", head_dim=24, num_experts=8, num_experts_per_tok=3,
+                             moe_intermediate_size=24, norm_topk_prob=True, tie_word_embeddings=True), torch.bfloat16, 1),
+    "qwen3_moe_mixed": (
+        like_llama("Qwen3Moe", "qwen3_moe", head_dim=16, num_experts=5, num_experts_per_tok=2, num_hidden_layers=4,
+                   moe_intermediate_size=24, mlp_only_layers=[3], decoder_sparse_step=2, hidden_size=48,
+                   num_attention_heads=3, num_key_value_heads=3, use_sliding_window=True, sliding_window=8,
+                   attention_bias=True), torch.bfloat16, 1),
     "yi_old_names": (base(num_key_value_heads=1, rope_theta=5000000.0, hidden_size=32, intermediate_size=48),
                      torch.bfloat16, 1),
     "starcoder2": (starcoder2(sliding_window=8), torch.bfloat16, 1),
@@ -320,7 +329,7 @@ GGUFS = {
 GGUF_COPIES = {f"gguf_of_{name}": name for name in (
     "llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite", "olmo2", "glm", "glm4",
     "starcoder2", "phi", "falcon_multi_query", "falcon_groups", "stablelm", "stablelm_norms_of_heads", "olmo", "mpt",
-    "bigcode")}
+    "bigcode", "mixtral", "qwen3_moe")}
 
 
 def redraw(model, seed):
@@ -339,7 +348,7 @@ def redraw(model, seed):
             elif "embed" in name:
                 parameter.copy_(noise)
             else:
-                parameter.copy_(noise * 1.6 / parameter.shape[1] ** 0.5)
+                parameter.copy_(noise * 1.6 / parameter.shape[-1] ** 0.5)
 
 
 def prompts_for(name, config):
@@ -400,6 +409,31 @@ def load(folder, config):
     return model_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
 
 
+# The names of experts' parts on disk: gate, up, down, and what stands before the experts and the router.
+EXPERT_NAMES = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+                "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
+
+
+def unstacked(tensors, model_type):
+    """transformers holds all experts of a layer in two tensors; files have three for every expert."""
+    block, gate, up, down = EXPERT_NAMES[model_type]
+    out = {}
+    for key, value in tensors.items():
+        stem = key.split(".mlp.")[0] + "." + block
+        if key.endswith(".mlp.gate.weight"):
+            out[stem + ".gate.weight"] = value
+        elif key.endswith(".experts.gate_up_proj"):
+            for e, both in enumerate(value):
+                out[f"{stem}.experts.{e}.{gate}.weight"], out[f"{stem}.experts.{e}.{up}.weight"] = (
+                    part.contiguous() for part in both.chunk(2))
+        elif key.endswith(".experts.down_proj"):
+            for e, matrix in enumerate(value):
+                out[f"{stem}.experts.{e}.{down}.weight"] = matrix.contiguous()
+        else:
+            out[key] = value
+    return out
+
+
 def save_shards(folder, tensors, shards):
     if shards == 1:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -429,6 +463,8 @@ def make_checkpoint(name, config, dtype, shards):
     tied = model.config.tie_word_embeddings
     tensors = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()
                if not (key == "lm_head.weight" and tied)}
+    if config.get("model_type") in EXPERT_NAMES:
+        tensors = unstacked(tensors, config["model_type"])
     for new, old in OLD_NAMES.get(name, ()):
         tensors = {old + key.removeprefix(new) if key.startswith(new) else key: tensors[key] for key in tensors}
     save_shards(folder, tensors, shards)
@@ -478,7 +514,7 @@ GGUF_NAMES = {  # of Llama and Qwen2
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "mlp.gate": "ffn_gate_inp", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
 
 
@@ -504,9 +540,10 @@ LAYER_NORM_TYPES = ("starcoder2", "phi", "falcon", "stablelm", "olmo", "mpt", "p
 GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
                  "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
-GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder"}  # where it is not the model type
+GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder", "mixtral": "llama",
+                      "qwen3_moe": "qwen3moe"}  # where it is not the model type
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
-PERMUTED = ("llama", "granite", "olmo")  # rows of heads are written interleaved
+PERMUTED = ("llama", "granite", "olmo", "mixtral")  # rows of heads are written interleaved
 
 
 def gguf_name(name, config):
@@ -615,6 +652,11 @@ def gguf_writer(path, config, scaling):
         ratio = config.max_position_embeddings / config.original_max_position_embeddings
         writer.add_rope_scaling_attn_factors(
             math.sqrt(1 + math.log(ratio) / math.log(config.original_max_position_embeddings)))
+    if config.model_type in EXPERT_NAMES:
+        writer.add_expert_count(config.num_local_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+    if config.model_type == "qwen3_moe":
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     if config.model_type == "granite":
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
@@ -660,6 +702,14 @@ def quantised(rows, key, kind):
     return gguf.quants.quantize(rows, tensor_type), tensor_type
 
 
+def add_experts(writer, key, kind, **parts):
+    """All experts of a layer in one tensor [experts, out, in]."""
+    tensor_type = gguf.GGMLQuantizationType[kind]
+    for part, stack in parts.items():
+        data = gguf.quants.quantize(np.ascontiguousarray(stack), tensor_type)
+        writer.add_tensor(f"blk.{key.split('.')[2]}.ffn_{part}_exps.weight", data, raw_dtype=tensor_type)
+
+
 def write_gguf(writer, model, kind):
     """Returns the weights as the file has them, with the names and rows of transformers."""
     config, stored = model.config, {}
@@ -673,6 +723,12 @@ def write_gguf(writer, model, kind):
             rows = stacked_qkv(rows, config)
         if heads:
             rows = permute(rows, heads)
+        if key.endswith(".experts.gate_up_proj"):
+            add_experts(writer, key, kind, gate=rows[:, : rows.shape[1] // 2], up=rows[:, rows.shape[1] // 2 :])
+            continue
+        if key.endswith(".experts.down_proj"):
+            add_experts(writer, key, kind, down=rows)
+            continue
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
         widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)

@@ -79,6 +79,10 @@ struct Kernels {
                      int64_t begin, int64_t end);
   void (*activate)(Activation act, const View& x, int64_t begin, int64_t end);
   void (*clamp)(const View& x, float limit, int64_t begin, int64_t end);
+  void (*route)(const View& scores, bool renormalise, const View& ids, const View& weights,
+                int64_t begin, int64_t end);
+  void (*add_rows)(const View& x, const View& rows, const View& weights, const View& y,
+                   int64_t begin, int64_t end);
 
   // Bytes of thread-private memory that attend_split needs.
   int64_t (*attention_bytes)(int64_t rows, int64_t head_dim);

@@ -138,6 +138,19 @@ struct Functions {
     ForRows(context, x.shape[0], x.shape[1],
             [&](int64_t begin, int64_t end) { kKernels.clamp(x, limit, begin, end); });
   }
+  static void Route(const OpContext& context, const View& scores, bool renormalise, const View& ids,
+                    const View& weights) {
+    ForRows(context, scores.shape[0], scores.shape[1] * ids.shape[1],
+            [&](int64_t begin, int64_t end) {
+              kKernels.route(scores, renormalise, ids, weights, begin, end);
+            });
+  }
+  static void AddRows(const OpContext& context, const View& x, const View& rows,
+                      const View& weights, const View& y) {
+    ForRows(context, y.shape[0], y.shape[1], [&](int64_t begin, int64_t end) {
+      kKernels.add_rows(x, rows, weights, y, begin, end);
+    });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -155,7 +168,9 @@ struct Functions {
             .scale = Scale,
             .layer_norm = LayerNorm,
             .activate = Activate,
-            .clamp = Clamp};
+            .clamp = Clamp,
+            .route = Route,
+            .add_rows = AddRows};
   }
 };
 

@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
+#include <cstring>
+
 #include "kernels/ops.h"
 #include "kernels/reference/tensor.h"
 
@@ -196,6 +198,29 @@ void LayerNorm(const OpContext&, const View& x, const View* weight, const View* 
   TensorOf(y).copy_(normal);
 }
 
+void Route(const OpContext&, const View& scores, bool renormalise, const View& ids,
+           const View& weights) {
+  const c10::InferenceMode guard;
+  const at::Tensor all = at::softmax(TensorOf(scores), -1);
+  auto [chosen, index] = all.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  chosen = chosen.slice(1, 0, ids.shape[1]);
+  if (renormalise) chosen = chosen / chosen.sum(-1, /*keepdim=*/true);
+  TensorOf(weights).copy_(chosen);
+  const at::Tensor first = index.slice(1, 0, ids.shape[1]).to(at::kInt).contiguous();
+  std::memcpy(ids.data, first.data_ptr(), ids.bytes());
+}
+
+void AddRows(const OpContext&, const View& x, const View& rows, const View& weights,
+             const View& y) {
+  const c10::InferenceMode guard;
+  const at::Tensor factor = TensorOf(weights).unsqueeze(1);
+  const at::Tensor added = F32((F32(TensorOf(y)) * factor).to(TorchType(x.type)));
+  for (int64_t i = 0; i < y.shape[0]; ++i) {
+    at::Tensor row = TensorOf(x.Rows(rows.as<uint32_t>()[i], 1));
+    row.copy_(F32(row) + added[i]);
+  }
+}
+
 constexpr Ops kReferenceOps = {.name = "reference",
                                .instruction_set = "libtorch",
                                .scratch_bytes = ScratchBytes,
@@ -212,7 +237,9 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .scale = Scale,
                                .layer_norm = LayerNorm,
                                .activate = Activate,
-                               .clamp = Clamp};
+                               .clamp = Clamp,
+                               .route = Route,
+                               .add_rows = AddRows};
 
 }  // namespace
 

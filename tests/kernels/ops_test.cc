@@ -474,6 +474,53 @@ TEST(Scale, MultipliesAndCaps) {
   }
 }
 
+TEST(Route, ChoosesTheLargestAndOfEqualsTheFirst) {
+  Machine machine(2);
+  for (const Ops* ops : AllCpuOps()) {
+    Tensor scores(DType::kF32, {2, 5}), weights(DType::kF32, {2, 2});
+    const float rows[2][5] = {{0, 2, -1, 2, 1}, {-4, -3, kNan, -5, 3}};
+    for (int64_t i = 0; i < 10; ++i) scores.Set(i, rows[i / 5][i % 5]);
+    std::vector<uint32_t> ids(4);
+    const View id = View::Contiguous(ids.data(), DType::kU32, {2, 2});
+    ops->route(machine, scores, false, id, weights);
+    EXPECT_EQ((std::vector<uint32_t>{ids[0], ids[1]}), (std::vector<uint32_t>{1, 3}));
+    const double sum = std::exp(-2) + 1 + std::exp(-3) + 1 + std::exp(-1);
+    EXPECT_NEAR(weights.Get(0), 1 / sum, 1e-6);
+    EXPECT_NEAR(weights.Get(1), 1 / sum, 1e-6);
+    EXPECT_TRUE(ids[2] < 5 && ids[3] < 5 && ids[2] != ids[3]) << "whatever the scores are";
+    scores.Set(3, 1.5f);
+    ops->route(machine, scores, true, id, weights);
+    EXPECT_NEAR(weights.Get(0), 1 / (1 + std::exp(-0.5)), 1e-6);
+    EXPECT_NEAR(weights.Get(0) + weights.Get(1), 1, 1e-6);
+    EXPECT_TRUE(weights.GuardIntact());
+  }
+}
+
+TEST(AddRows, RoundsProductsAndSums) {
+  Machine machine(3);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      Tensor x(type, {50, 33}), y(type, {20, 33}), weights(DType::kF32, {20});
+      x.Random(1), y.Random(2), weights.Random(3);
+      Tensor sum(x);
+      std::vector<uint32_t> rows(20);
+      for (uint32_t i = 0; i < 20; ++i) rows[i] = (i * 7 + 3) % 50;
+      ops->add_rows(machine, sum, View::Contiguous(rows.data(), DType::kU32, {20}), weights, y);
+      Tensor expected(x);
+      for (int64_t i = 0; i < 20; ++i) {
+        for (int64_t j = 0; j < 33; ++j) {
+          const int64_t at = rows[i] * 33 + j;
+          const auto product =
+              static_cast<float>(y.Get(i * 33 + j)) * static_cast<float>(weights.Get(i));
+          const double rounded = RoundTo(type, product);
+          expected.Set(at, static_cast<float>(x.Get(at)) + static_cast<float>(rounded));
+        }
+      }
+      EXPECT_TRUE(sum.SameBits(expected) && sum.GuardIntact()) << ops->instruction_set;
+    }
+  }
+}
+
 // Rows one by one, and all at once on three threads.
 TEST(Rows, HaveTheSameBitsAloneAndTogether) {
   Machine one(1), three(3);

@@ -134,6 +134,36 @@ TEST(Reference, RowOperations) {
   }
 }
 
+TEST(Reference, Experts) {
+  Machine machine(2);
+  for (const bool renormalise : {false, true}) {
+    Tensor scores(DType::kF32, {40, 9}), expected(DType::kF32, {40, 3}), weights(expected);
+    scores.Random(1);
+    std::vector<uint32_t> wanted(120), ids(120);
+    ReferenceOps().route(machine, scores, renormalise,
+                         View::Contiguous(wanted.data(), DType::kU32, {40, 3}), expected);
+    for (const Ops* ops : AllCpuOps()) {
+      ops->route(machine, scores, renormalise, View::Contiguous(ids.data(), DType::kU32, {40, 3}),
+                 weights);
+      EXPECT_EQ(ids, wanted);
+      ExpectClose(weights, expected, 1e-6, "route");
+    }
+  }
+  for (DType type : kFloats) {
+    Tensor x(type, {10, 40}), y(type, {4, 40}), weights(DType::kF32, {4});
+    x.Random(1), y.Random(2), weights.Random(3);
+    std::vector<uint32_t> rows = {7, 0, 9, 4};
+    const View row = View::Contiguous(rows.data(), DType::kU32, {4});
+    Tensor expected(x);
+    ReferenceOps().add_rows(machine, expected, row, weights, y);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor sum(x);
+      ops->add_rows(machine, sum, row, weights, y);
+      EXPECT_TRUE(sum.SameBits(expected)) << ops->instruction_set;
+    }
+  }
+}
+
 TEST(Reference, Rope) {
   Machine machine;
   for (DType type : kFloats) {

@@ -16,13 +16,20 @@ class Linear {
     std::string name;
     Axis out;
     int64_t head_dim = 0;
+    ExpertPlace expert = {};
   };
 
   void Declare(const std::vector<Part>& parts, const Axis& in, bool bias, WeightPlan& plan) {
     std::vector<WeightSlot> weights, biases;
     for (const Part& part : parts) {
-      weights.push_back({Cat(part.name, ".weight"), {part.out, in}, part.head_dim});
-      biases.push_back({Cat(part.name, ".bias"), {part.out}, part.head_dim});
+      weights.push_back({.name = Cat(part.name, ".weight"),
+                         .axes = {part.out, in},
+                         .head_dim = part.head_dim,
+                         .expert = part.expert});
+      biases.push_back({.name = Cat(part.name, ".bias"),
+                        .axes = {part.out},
+                        .head_dim = part.head_dim,
+                        .expert = part.expert});
     }
     plan.Matrix(&weight_, std::move(weights));
     has_bias_ = bias;

@@ -17,6 +17,10 @@ std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
   return std::make_unique<MlpLayer>(spec, hidden);
 }
 
+std::unique_ptr<Layer> MakeLayer(const Moe& spec, int64_t hidden, int) {
+  return std::make_unique<MoeLayer>(spec, hidden);
+}
+
 // As an element of the model's type holds it.
 float RoundTo(DType type, double x) {
   const auto f = static_cast<float>(x);
@@ -116,11 +120,11 @@ ScratchLimits Decoder::Limits() const {
                        .hidden = spec_.hidden};
   for (const Block& block : spec_.blocks) {
     const auto& attention = std::get<Attention>(block.mixer);
-    const auto& mlp = std::get<Mlp>(block.ffn);
+    const int64_t inner = std::visit([](const auto& ffn) { return ffn.inner; }, block.ffn);
     limits.heads = std::max(limits.heads, attention.heads);
     limits.kv_heads = std::max(limits.kv_heads, attention.kv_heads);
     limits.head_dim = std::max(limits.head_dim, attention.head_dim);
-    limits.hidden = std::max({limits.hidden, attention.heads * attention.head_dim, mlp.inner});
+    limits.hidden = std::max({limits.hidden, attention.heads * attention.head_dim, inner});
   }
   return limits;
 }

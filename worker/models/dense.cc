@@ -28,6 +28,23 @@ ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& no
   return spec;
 }
 
+// A softmax router whose chosen weights sum to one: what llama.cpp computes for Mixtral and Qwen3.
+Moe MoeFromGguf(GgufConfig& config, const Mlp& mlp) {
+  constexpr int64_t kSoftmax = 1;
+  if (config.Int("*.expert_gating_func", 0, 1 << 16, kSoftmax) != kSoftmax) {
+    config.Refuse("*.expert_gating_func", "is not 1, softmax");
+  }
+  if (config.Int("*.expert_shared_count", 0, kMostExperts, 0) != 0) {
+    config.Refuse("*.expert_shared_count", "is not 0: shared experts are not served");
+  }
+  const double scale = config.Float("*.expert_weights_scale", 1);
+  if (scale != 0 && scale != 1) config.Refuse("*.expert_weights_scale", "is not 1");
+  return {.experts = config.Int("*.expert_count", 1, kMostExperts),
+          .active = config.Int("*.expert_used_count", 1, kMostExperts),
+          .inner = config.Int("*.expert_feed_forward_length", 1, kMostHidden, mlp.inner),
+          .renormalise = config.Bool("*.expert_weights_norm", true)};
+}
+
 }  // namespace
 
 Attention& AttentionOf(Block& block) { return std::get<Attention>(block.mixer); }
@@ -68,9 +85,10 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
 }
 
 // What GGUF's metadata leaves out (biases, a tied head) shows in which tensors there are.
-ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
-  if (config.Int("*.expert_count", 0, 1 << 16, 0) > 0) {
-    config.Refuse("*.expert_count", "is not 0: mixtures of experts are not served");
+ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts) {
+  const bool mixture = config.Int("*.expert_count", 0, kMostExperts, 0) > 0;
+  if (mixture && !experts) {
+    config.Refuse("*.expert_count", "is not 0: this architecture's mixtures are not served");
   }
   const int64_t hidden = config.Int("*.embedding_length", 1, kMostHidden);
   const int64_t heads = config.Int("*.attention.head_count", 1, kMostHeads);
@@ -99,6 +117,7 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   spec.hidden = hidden;
   spec.context = config.Int("*.context_length", 1, kMostContext, kUnstatedContext);
   spec.tied_head = checkpoint.Find("output.weight") == nullptr;
+  if (mixture && experts) spec.blocks[0].ffn = MoeFromGguf(config, mlp);
   return spec;
 }
 
@@ -211,6 +230,12 @@ void FuseQkv(NameTable& names, const std::string& tensor, Fusion fusion) {
   }
 }
 
+NameRule ExpertRule(std::string_view part) {
+  return {.slot = Cat("*.mlp.expert_", part),
+          .tensor = Cat("blk.*.ffn_", part, "_exps"),
+          .joined = Cat("blk.*.ffn_", part, ".#")};
+}
+
 NameTable GgufNames(RowOrder order) {
   return {.rules = {{"embed", "token_embd"},
                     {"head", "output"},
@@ -223,7 +248,12 @@ NameTable GgufNames(RowOrder order) {
                     {"*.norm2", "blk.*.ffn_norm"},
                     {"*.mlp.gate", "blk.*.ffn_gate"},
                     {"*.mlp.up", "blk.*.ffn_up"},
-                    {"*.mlp.down", "blk.*.ffn_down"}},
+                    {"*.mlp.down", "blk.*.ffn_down"},
+                    {"*.mlp.router", "blk.*.ffn_gate_inp"},
+                    // Files of 2023 have a tensor for every expert.
+                    ExpertRule("gate"),
+                    ExpertRule("up"),
+                    ExpertRule("down")},
           // The first three are read with the rope.
           .ignored = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
                       "blk.*.attn_rot_embd"}};
@@ -239,6 +269,14 @@ void SandwichNames(NameTable& names, const std::string& norm1_out, const std::st
   SetRule(names, {"*.norm1_out", norm1_out});
   SetRule(names, {"*.norm2", norm2});
   SetRule(names, {"*.norm2_out", norm2_out});
+}
+
+void ExpertNames(NameTable& names, const std::string& router, const std::string& gate,
+                 const std::string& up, const std::string& down) {
+  SetRule(names, {"*.mlp.router", router});
+  SetRule(names, {"*.mlp.expert_gate", gate});
+  SetRule(names, {"*.mlp.expert_up", up});
+  SetRule(names, {"*.mlp.expert_down", down});
 }
 
 void HeadNormNames(NameTable& names, const std::string& q_norm, const std::string& k_norm) {

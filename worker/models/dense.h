@@ -33,7 +33,10 @@ struct HfKeys {
 // Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
 // missing or cannot be served is noted in the configuration.
 ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys = {});
-ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint);
+// `experts`: whether the family may have a mixture of them; then all layers have it, where the file
+// tells of any.
+ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts = false);
+constexpr int64_t kMostExperts = 1 << 12;
 
 // The attention and the MLP of the first block: what to change before Spread.
 Attention& AttentionOf(Block& block);
@@ -73,6 +76,9 @@ void FuseMlp(NameTable& names, const std::string& tensor);
 // The names of the norms on both sides of every part, and of those of heads or rows.
 void SandwichNames(NameTable& names, const std::string& norm1_out, const std::string& norm2,
                    const std::string& norm2_out);
+// "#" stands for the expert's number; without it the tensor holds all experts.
+void ExpertNames(NameTable& names, const std::string& router, const std::string& gate,
+                 const std::string& up, const std::string& down);
 void HeadNormNames(NameTable& names, const std::string& q_norm, const std::string& k_norm);
 
 }  // namespace shardline

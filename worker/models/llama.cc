@@ -22,9 +22,9 @@ ModelSpec LlamaFromHf(HfConfig& config) {
   return spec;
 }
 
-// Mistral's files are of this architecture too; their converter drops the window.
+// Mistral's and Mixtral's files are of this architecture too; their converter drops the window.
 ModelSpec LlamaFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
-  ModelSpec spec = DenseFromGguf(config, checkpoint);
+  ModelSpec spec = DenseFromGguf(config, checkpoint, /*experts=*/true);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   Spread(spec);

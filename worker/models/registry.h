@@ -47,5 +47,7 @@ const Family& OlmoFamily();
 const Family& MptFamily();
 const Family& PersimmonFamily();
 const Family& BigcodeFamily();
+const Family& MixtralFamily();
+const Family& Qwen3MoeFamily();
 
 }  // namespace shardline

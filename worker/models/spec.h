@@ -9,6 +9,7 @@
 
 #include "worker/layers/attention.h"
 #include "worker/layers/mlp.h"
+#include "worker/layers/moe.h"
 #include "worker/layers/rms_norm.h"
 
 namespace shardline {
@@ -27,7 +28,7 @@ struct Block {
   Residual residual = Residual::kSequential;
   RmsNorm norm;
   std::variant<Attention> mixer;
-  std::variant<Mlp> ffn;
+  std::variant<Mlp, Moe> ffn;
   double residual_scale = 1;  // of what is added to the stream
 };
 

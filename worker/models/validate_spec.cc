@@ -73,6 +73,10 @@ absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
   for (const Block& block : spec.blocks) {
     const absl::Status status = ValidateAttention(std::get<Attention>(block.mixer));
     if (!status.ok()) return Annotate(status, file);
+    const auto* moe = std::get_if<Moe>(&block.ffn);
+    if (moe != nullptr && moe->active > moe->experts) {
+      return InvalidArgument(file, ": ", moe->active, " active experts of ", moe->experts);
+    }
   }
   return absl::OkStatus();
 }

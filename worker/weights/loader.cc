@@ -52,8 +52,9 @@ void WidenVector(const Source& source, const WeightSlot& slot, DType type, float
 // mapping.
 bool IsPlain(const std::vector<Source>& parts) {
   if (parts.size() != 1 || parts[0].order != RowOrder::kAsStored) return false;
+  if (parts[0].run != parts[0].stride) return false;
   const StoredType type = parts[0].tensor->type;
-  const auto address = reinterpret_cast<uintptr_t>(parts[0].tensor->data.data());
+  const auto address = reinterpret_cast<uintptr_t>(parts[0].tensor->Row(parts[0].first));
   return (type == StoredType::kF32 && address % 4 == 0) ||
          ((type == StoredType::kBF16 || type == StoredType::kF16) && address % 2 == 0);
 }
@@ -67,7 +68,7 @@ void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
                 const LoadOptions& options, std::byte* memory, std::vector<std::byte>& staging) {
   const int64_t rows = target.rows(), cols = target.cols();
   if (IsPlain(parts)) {
-    void* data = const_cast<std::byte*>(parts[0].tensor->data.data());
+    void* data = const_cast<std::byte*>(parts[0].tensor->Row(parts[0].first));
     options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}),
                       options.type, memory, target.packed);
     return;

@@ -61,7 +61,7 @@ void SetRule(NameTable& table, NameRule rule) {
   table.rules.push_back(std::move(rule));
 }
 
-MappedName MapName(const NameTable& table, std::string_view slot) {
+MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert) {
   const size_t dot = slot.rfind('.');
   if (dot == std::string_view::npos) return {};
   std::vector<int64_t> numbers;
@@ -78,9 +78,19 @@ MappedName MapName(const NameTable& table, std::string_view slot) {
         const size_t star = tensor.find('*');
         if (star != std::string::npos) tensor.replace(star, 1, Cat(number));
       }
+      const size_t hash = tensor.find('#');
+      if (hash != std::string::npos) tensor.replace(hash, 1, Cat(expert));
       return tensor + std::string(slot.substr(dot));
     };
-    return {named(rule.tensor), rule.order, named(rule.joined), rule.fusion};
+    const auto one_expert = [](const std::string& tensor) {
+      return tensor.find('#') != tensor.npos;
+    };
+    return {.tensor = named(rule.tensor),
+            .order = rule.order,
+            .joined = named(rule.joined),
+            .fusion = rule.fusion,
+            .one_expert = one_expert(rule.tensor),
+            .joined_one_expert = one_expert(rule.joined)};
   }
   return {};
 }

@@ -27,12 +27,14 @@ enum class Fusion : uint8_t {
 // "*" stands for a number, the block's or a head's. Weight and bias of a slot follow one rule: slot
 // "*.attn.q" with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of
 // one product may share a tensor.
+// In the name of an expert's tensor "#" stands for the expert's number; without one the tensor
+// holds all experts, [experts, out, in].
 struct NameRule {
   std::string slot;
   std::string tensor;
   RowOrder order = RowOrder::kAsStored;
-  // Where a file has no such tensor: one that holds several slots of the same product. Empty: there
-  // is none.
+  // Where a file has no such tensor: one that holds several slots of the same product, or has
+  // another name. Empty: there is none.
   std::string joined = {};
   Fusion fusion = Fusion::kStacked;
 };
@@ -52,8 +54,9 @@ struct MappedName {
   RowOrder order = RowOrder::kAsStored;
   std::string joined = {};
   Fusion fusion = Fusion::kStacked;
+  bool one_expert = false, joined_one_expert = false;  // else all in one tensor, if there are any
 };
-MappedName MapName(const NameTable& table, std::string_view slot);
+MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert = 0);
 bool IsIgnored(const NameTable& table, std::string_view tensor);
 
 // Names in one line, in order, those that differ only in a number together:

@@ -23,7 +23,7 @@ class Resolver {
     std::vector<MappedName> names;
     std::map<std::string, int64_t> rows, before;  // of a tensor's parts: all, and those seen
     for (const WeightSlot& slot : slots) {
-      names.push_back(Stored(MapName(names_, slot.name)));
+      names.push_back(Stored(slot));
       rows[names.back().tensor] += slot.axes[0].size;
     }
     std::vector<Source> sources;
@@ -32,9 +32,11 @@ class Resolver {
       const int64_t groups =
           names[i].fusion == Fusion::kByGroup ? slots[1].axes[0].size / slots[1].head_dim : 1;
       const int64_t run = slots[i].axes[0].size / groups;
-      sources.push_back({.tensor = Find(slots[i], tensor, rows[tensor]),
+      const bool all_experts = slots[i].expert.count > 0 && !names[i].one_expert;
+      const int64_t experts_before = all_experts ? slots[i].expert.index * rows[tensor] : 0;
+      sources.push_back({.tensor = Find(slots[i], tensor, rows[tensor], all_experts),
                          .order = names[i].order,
-                         .first = before[tensor],
+                         .first = experts_before + before[tensor],
                          .run = run,
                          .stride = rows[tensor] / groups});
       before[tensor] += run;
@@ -45,7 +47,7 @@ class Resolver {
   absl::Status Finish() {
     std::vector<std::string> unused;
     for (const StoredTensor& tensor : checkpoint_.tensors()) {
-      if (!used_.contains(tensor.name) && !IsIgnored(names_, tensor.name)) {
+      if (!asked_.contains(tensor.name) && !IsIgnored(names_, tensor.name)) {
         unused.push_back(tensor.name);
       }
     }
@@ -64,43 +66,45 @@ class Resolver {
     if (!names.empty()) text += Cat(text.empty() ? "" : "; ", title, names);
   }
 
-  static void AddOnce(std::vector<std::string>& names, std::string name) {
-    if (names.empty() || names.back() != name) names.push_back(std::move(name));
-  }
-
-  MappedName Stored(MappedName name) const {
+  MappedName Stored(const WeightSlot& slot) const {
+    MappedName name = MapName(names_, slot.name, slot.expert.index);
     if (checkpoint_.Find(name.tensor) != nullptr || name.joined.empty()) return name;
-    if (checkpoint_.Find(name.joined) != nullptr) name.tensor = name.joined;
+    if (checkpoint_.Find(name.joined) != nullptr) {
+      name.tensor = name.joined;
+      name.one_expert = name.joined_one_expert;
+    }
     return name;
   }
 
-  // `rows`: of the tensor; norms of heads, one below the other, are a matrix of as many elements.
-  const StoredTensor* Find(const WeightSlot& slot, const std::string& name, int64_t rows) {
+  // The tensor, or null; what is wrong with it is noted once. `rows`: of the tensor, or of each
+  // expert in it; norms of heads, one below the other, are a matrix of as many elements.
+  const StoredTensor* Find(const WeightSlot& slot, const std::string& name, int64_t rows,
+                           bool all_experts) {
     const StoredTensor* tensor = checkpoint_.Find(name);
+    if (!asked_.insert(name).second && !name.empty()) return tensor;
     if (tensor == nullptr) {
-      AddOnce(missing_, name.empty() ? Cat("(no name for ", slot.name, ")") : name);
+      missing_.push_back(name.empty() ? Cat("(no name for ", slot.name, ")") : name);
       return nullptr;
     }
-    used_.insert(tensor->name);
-    std::vector<int64_t> shape;
-    for (const Axis& axis : slot.axes) shape.push_back(axis.size);
-    shape[0] = rows;
+    std::vector<int64_t> shape{rows};
+    for (size_t d = 1; d < slot.axes.size(); ++d) shape.push_back(slot.axes[d].size);
     const bool rows_of_heads =
         slot.axes.size() == 1 && rows > slot.axes[0].size &&
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
+    if (all_experts) shape.insert(shape.begin(), slot.expert.count);
     if (tensor->shape != shape && !rows_of_heads) {
-      AddOnce(misshapen_,
-              Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
+      misshapen_.push_back(
+          Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }
     if (tensor->type == StoredType::kOther) {
-      AddOnce(unreadable_, Cat(tensor->name, " is ", tensor->type_name));
+      unreadable_.push_back(Cat(tensor->name, " is ", tensor->type_name));
     }
     return tensor;
   }
 
   const Checkpoint& checkpoint_;
   const NameTable& names_;
-  std::set<std::string_view> used_;
+  std::set<std::string, std::less<>> asked_;
   std::vector<std::string> missing_, misshapen_, unreadable_;
 };
 

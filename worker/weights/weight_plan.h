@@ -19,12 +19,19 @@ enum class VectorForm : uint8_t {
   kExact,    // as stored: a norm weight to which the file's writer has added one
 };
 
+// Which of several experts a tensor belongs to.
+struct ExpertPlace {
+  int64_t index = 0;
+  int64_t count = 0;  // 0: to none
+};
+
 // One tensor of the model as its layer names it.
 struct WeightSlot {
   std::string name;                        // "3.attn.q.weight"
   std::vector<Axis> axes;                  // outermost first: [out, in], or [out]
   int64_t head_dim = 0;                    // rows of one head, where the rows belong to heads
   VectorForm form = VectorForm::kRounded;  // of a vector
+  ExpertPlace expert = {};
 };
 
 // Several slots stand one below the other: {q, k, v} of one input are one product.

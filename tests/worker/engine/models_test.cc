@@ -138,8 +138,8 @@ TEST_P(EngineOnModels, EveryWayOfServingGivesTheSameBits) {
 
 INSTANTIATE_TEST_SUITE_P(All, EngineOnModels,
                          testing::Values("llama", "dynamic", "qwen2_windows", "mistral", "gemma2",
-                                         "phi3_longrope", "granite", "glm4", "mistral_long",
-                                         "gemma3", "mpt", "bigcode"),
+                                         "phi3_longrope", "granite", "glm4", "mixtral",
+                                         "mistral_long", "gemma3", "mpt", "bigcode"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

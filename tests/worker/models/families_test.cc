@@ -293,5 +293,37 @@ TEST(Glm, DefaultsAreThoseOfTheReferenceClass) {
   }
 }
 
+TEST(Mixtral, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(MixtralFamily(), "{}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(AttentionOf(read.spec, 0).window, 0);
+  EXPECT_EQ(AttentionOf(read.spec, 0).rope.theta, 1e6);
+  const auto& moe = std::get<Moe>(read.spec.blocks[31].ffn);
+  EXPECT_EQ(moe.experts, 8);
+  EXPECT_EQ(moe.active, 2);
+  EXPECT_EQ(moe.inner, 14336);
+  EXPECT_TRUE(moe.renormalise);
+  EXPECT_EQ(ReadHf(MixtralFamily(), R"({"num_experts_per_tok": 9})").error,
+            "config.json: 9 active experts of 8");
+}
+
+TEST(Qwen3Moe, DenseLayersAreThoseThatTheKeysTell) {
+  const auto mixtures = [](const std::string& keys) {
+    const Read read = ReadHf(Qwen3MoeFamily(), R"({"num_hidden_layers": 4)" + keys + "}");
+    EXPECT_EQ(read.error, "");
+    std::vector<int64_t> experts;
+    for (const Block& block : read.spec.blocks) {
+      const auto* moe = std::get_if<Moe>(&block.ffn);
+      experts.push_back(moe == nullptr ? 0 : moe->experts);
+    }
+    return experts;
+  };
+  using E = std::vector<int64_t>;
+  EXPECT_EQ(mixtures(""), (E{128, 128, 128, 128}));
+  EXPECT_EQ(mixtures(R"(, "decoder_sparse_step": 2, "num_experts": 16)"), (E{0, 16, 0, 16}));
+  EXPECT_EQ(mixtures(R"(, "mlp_only_layers": [0, 3])"), (E{0, 128, 128, 0}));
+  EXPECT_FALSE(std::get<Moe>(ReadHf(Qwen3MoeFamily(), "{}").spec.blocks[0].ffn).renormalise);
+}
+
 }  // namespace
 }  // namespace shardline

@@ -255,6 +255,34 @@ TEST(LoadWeights, FusedTensorsMissingOrOfAnotherSizeAreNamedOnce) {
       << error;
 }
 
+TEST(LoadWeights, ExpertsHaveTensorsOfTheirOwnOrSlicesOfOne) {
+  const NameTable names{.rules = {{"*.up", "blk.*.up_exps"}, {"*.down", "blk.*.down.#"}}};
+  const auto checkpoint = WriteCheckpoint({Counting("blk.0.up_exps.weight", {2, 3, 4}),
+                                           Counting("blk.0.down.0.weight", {1, 3}, 50),
+                                           Counting("blk.0.down.1.weight", {1, 3}, 60)});
+  WeightPlan plan;
+  Packed up[2], down[2];
+  for (int64_t e = 0; e < 2; ++e) {
+    WeightSlot slot = Slot("0.up.weight", {3, 4}), last = Slot("0.down.weight", {1, 3});
+    slot.expert = last.expert = {e, 2};
+    plan.Matrix(&up[e], {slot});
+    plan.Matrix(&down[e], {last});
+  }
+  const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  for (int e = 0; e < 2; ++e) {
+    for (uint32_t row = 0; row < 3; ++row) {
+      EXPECT_EQ(PackedRow(up[e], row)[0], static_cast<float>(12 * e + 4 * row));
+    }
+    EXPECT_EQ(PackedRow(down[e], 0)[0], static_cast<float>(50 + 10 * e));
+  }
+  const auto flat = WriteCheckpoint({Counting("blk.0.up_exps.weight", {6, 4})});
+  const std::string error = Message(LoadWeights(*flat, names, plan, {.ops = &CpuOps()}).status());
+  EXPECT_EQ(error.substr(error.find(": ") + 2),
+            "missing tensors: blk.0.down.0.weight, blk.0.down.1.weight; wrong shapes: "
+            "blk.0.up_exps.weight is [6, 4], not [2, 3, 4]");
+}
+
 TEST(LoadWeights, Bf16RoundsMatricesAndVectors) {
   const float x = 1.00390625f * 1.001f;
   const auto checkpoint = WriteCheckpoint({{"blk.0.k.weight", "F32", {1, 2}, Bytes<float>({x, 1})},

@@ -1,0 +1,91 @@
+// Qwen3 with mixtures of experts in most layers. Defaults are those of transformers'
+// Qwen3MoeConfig. Source: https://arxiv.org/abs/2505.09388
+#include <algorithm>
+#include <array>
+
+#include "worker/models/dense.h"
+#include "worker/models/registry.h"
+#include "worker/models/rope_config.h"
+
+namespace shardline {
+namespace {
+
+constexpr HfDefaults kDefaults{.vocabulary = 151936,
+                               .hidden = 2048,
+                               .inner = 6144,
+                               .layers = 24,
+                               .heads = 32,
+                               .kv_heads = 4,
+                               .context = 32768};
+constexpr int64_t kMostWindow = int64_t{1} << 30, kMostInner = 1 << 20, kMostStep = 1 << 16;
+
+// Every `decoder_sparse_step`th layer, but for those that `mlp_only_layers` names.
+void SpreadExperts(HfConfig& config, ModelSpec& spec) {
+  const Moe moe{.experts = config.Int("num_experts", 1, kMostExperts, 128),
+                .active = config.Int("num_experts_per_tok", 1, kMostExperts, 8),
+                .inner = config.Int("moe_intermediate_size", 1, kMostInner, 768),
+                .renormalise = config.Bool("norm_topk_prob", false)};
+  const int64_t step = config.Int("decoder_sparse_step", 1, kMostStep, 1);
+  const std::vector<double> dense = config.Floats("mlp_only_layers");
+  Spread(spec);
+  for (int64_t i = 0; i < static_cast<int64_t>(spec.blocks.size()); ++i) {
+    const bool listed = std::find(dense.begin(), dense.end(), i) != dense.end();
+    if (!listed && (i + 1) % step == 0) spec.blocks[i].ffn = moe;
+  }
+}
+
+ModelSpec Qwen3MoeFromHf(HfConfig& config) {
+  RefuseQuantised(config);
+  RequireActivation(config, "hidden_act", {"silu", "swish"});
+  ModelSpec spec = DenseFromHf(config, kDefaults);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
+  attention.head_norm = spec.final_norm;
+  attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
+  if (config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window")) {
+    attention.window = config.Int("sliding_window", 1, kMostWindow, 4096);
+  }
+  SpreadExperts(config, spec);
+  return spec;
+}
+
+ModelSpec Qwen3MoeFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  ModelSpec spec = DenseFromGguf(config, checkpoint, /*experts=*/true);
+  Attention& attention = AttentionOf(spec.blocks[0]);
+  attention.head_norm = spec.final_norm;
+  attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
+  Spread(spec);
+  return spec;
+}
+
+NameTable Qwen3MoeHfNames(const Checkpoint&) {
+  NameTable names = HfNames("model.");
+  HeadNormNames(names, "model.layers.*.self_attn.q_norm", "model.layers.*.self_attn.k_norm");
+  const std::string expert = "model.layers.*.mlp.experts.#.";
+  ExpertNames(names, "model.layers.*.mlp.gate", expert + "gate_proj", expert + "up_proj",
+              expert + "down_proj");
+  return names;
+}
+
+NameTable Qwen3MoeGgufNames(const Checkpoint&) {
+  NameTable names = GgufNames(RowOrder::kAsStored);
+  HeadNormNames(names, "blk.*.attn_q_norm", "blk.*.attn_k_norm");
+  return names;
+}
+
+constexpr std::array<std::string_view, 1> kArchitectures = {"Qwen3MoeForCausalLM"};
+
+}  // namespace
+
+const Family& Qwen3MoeFamily() {
+  static const Family kFamily{.name = "qwen3_moe",
+                              .hf_architectures = kArchitectures,
+                              .gguf_architecture = "qwen3moe",
+                              .from_hf = Qwen3MoeFromHf,
+                              .from_gguf = Qwen3MoeFromGguf,
+                              .hf_names = Qwen3MoeHfNames,
+                              .gguf_names = Qwen3MoeGgufNames};
+  return kFamily;
+}
+
+}  // namespace shardline
