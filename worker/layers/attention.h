@@ -5,7 +5,7 @@
 
 #include "worker/layers/layer.h"
 #include "worker/layers/linear.h"
-#include "worker/layers/rms_norm.h"
+#include "worker/layers/norm.h"
 #include "worker/layers/rope.h"
 
 namespace shardline {
@@ -25,13 +25,13 @@ struct Attention {
   bool out_bias = false;
   int64_t window = 0;  // a token sees so many positions, its own the last; 0: all before it
   double scale = 0;    // of scores; 0: head_dim^-1/2
-  std::optional<RmsNorm> head_norm;  // of each query's and each key's head, before the rotation
-  Rope rope;                         // rot_dim 0: nothing rotates
-  double clip = 0;                   // of queries, keys and values, before their norms; 0: none
-  bool norm_per_head = false;        // head_norm has weights for each head
-  AlibiSpec alibi;                   // not with score_cap
-  double score_cap = 0;              // > 0: scores become cap * tanh(score / cap)
-  std::optional<RmsNorm> row_norm;   // of all queries and of all keys of a token, like head_norm
+  std::optional<NormSpec> head_norm;  // of each query's and each key's head, before the rotation
+  Rope rope;                          // rot_dim 0: nothing rotates
+  double clip = 0;                    // of queries, keys and values, before their norms; 0: none
+  bool norm_per_head = false;         // head_norm has weights for each head
+  AlibiSpec alibi;                    // not with score_cap
+  double score_cap = 0;               // > 0: scores become cap * tanh(score / cap)
+  std::optional<NormSpec> row_norm;   // of all queries and of all keys of a token, like head_norm
 };
 
 class AttentionLayer final : public Layer {
@@ -60,7 +60,7 @@ class AttentionLayer final : public Layer {
   int rope_;
   StatePlace place_;
   Linear qkv_, out_;
-  std::optional<RmsNormLayer> q_norm_, k_norm_;
+  std::optional<NormLayer> q_norm_, k_norm_;
 };
 
 }  // namespace shardline

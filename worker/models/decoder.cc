@@ -76,8 +76,8 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
     rope_tables_.emplace_back(rope);
   }
   const auto make = [&](const auto& part) { return MakeLayer(part, spec_.hidden, rope_index); };
-  const RmsNormLayer norm(block.norm, spec_.hidden);
-  std::optional<RmsNormLayer> norm1, norm2, norm_out;
+  const NormLayer norm(block.norm, spec_.hidden);
+  std::optional<NormLayer> norm1, norm2, norm_out;
   if (block.residual != Residual::kPostNorm) norm1 = norm2 = norm;
   if (block.residual == Residual::kParallel) norm2.reset();
   if (block.residual == Residual::kSandwich || block.residual == Residual::kPostNorm) {
@@ -250,9 +250,9 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
 }
 
 // x += scale * norm_out(part(norm(x))), where a norm that is not there changes nothing.
-absl::Status Decoder::RunPart(const std::optional<RmsNormLayer>& norm, Layer& part,
-                              const std::optional<RmsNormLayer>& norm_out, float scale,
-                              const View& x, const View& h) {
+absl::Status Decoder::RunPart(const std::optional<NormLayer>& norm, Layer& part,
+                              const std::optional<NormLayer>& norm_out, float scale, const View& x,
+                              const View& h) {
   const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
   if (norm) norm->Forward(step_, x, h);
   SL_RETURN_IF_ERROR(part.Forward(step_, memory, norm ? h : x, h));

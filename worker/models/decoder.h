@@ -7,7 +7,7 @@
 
 #include "worker/layers/embedding.h"
 #include "worker/layers/layer.h"
-#include "worker/layers/rms_norm.h"
+#include "worker/layers/norm.h"
 #include "worker/layers/rope.h"
 #include "worker/models/model.h"
 #include "worker/models/spec.h"
@@ -33,12 +33,12 @@ class Decoder final : public Model {
  private:
   struct RunBlock {
     Residual residual;
-    std::optional<RmsNormLayer> norm1;  // but with kPostNorm
+    std::optional<NormLayer> norm1;  // but with kPostNorm
     std::unique_ptr<Layer> mixer;
-    std::optional<RmsNormLayer> norm1_out;  // with kSandwich and kPostNorm
-    std::optional<RmsNormLayer> norm2;
+    std::optional<NormLayer> norm1_out;  // with kSandwich and kPostNorm
+    std::optional<NormLayer> norm2;
     std::unique_ptr<Layer> ffn;
-    std::optional<RmsNormLayer> norm2_out;
+    std::optional<NormLayer> norm2_out;
     float scale = 1;  // of what is added to the stream
   };
 
@@ -52,8 +52,8 @@ class Decoder final : public Model {
   void FillStep(const StepPlan& plan, StateStorage& state);
   void GatherWanted(const StepPlan& plan);
   absl::Status Run(const RunBlock& block, const View& x, const View& h);
-  absl::Status RunPart(const std::optional<RmsNormLayer>& norm, Layer& part,
-                       const std::optional<RmsNormLayer>& norm_out, float scale, const View& x,
+  absl::Status RunPart(const std::optional<NormLayer>& norm, Layer& part,
+                       const std::optional<NormLayer>& norm_out, float scale, const View& x,
                        const View& h);
 
   ModelSpec spec_;
@@ -62,7 +62,7 @@ class Decoder final : public Model {
   ModelInfo info_;
 
   EmbeddingAndHead embedding_;
-  RmsNormLayer final_norm_;
+  NormLayer final_norm_;
   std::vector<RunBlock> blocks_;
   std::vector<RopeTable> rope_tables_;
   std::vector<Rope> ropes_;

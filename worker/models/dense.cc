@@ -21,7 +21,7 @@ int64_t KvHeads(HfConfig& config, std::string_view key, int64_t heads, int64_t f
   return Size(config, key, kMostHeads, fallback);
 }
 
-ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const RmsNorm& norm,
+ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const NormSpec& norm,
                    int64_t layers) {
   ModelSpec spec{.final_norm = norm};
   spec.blocks.assign(layers, Block{.norm = norm, .mixer = attention, .ffn = mlp});
@@ -74,7 +74,7 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
   const Mlp mlp{.inner = Size(config, keys.inner, kMostHidden, defaults.inner)};
   const double eps =
       keys.norm_eps.empty() ? defaults.norm_eps : config.Float(keys.norm_eps, defaults.norm_eps);
-  const RmsNorm norm{.norm{static_cast<float>(eps)}};
+  const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec =
       MakeSpec(attention, mlp, norm, Size(config, keys.layers, kMostLayers, defaults.layers));
   spec.vocabulary = Size(config, "vocab_size", kMostVocabulary, defaults.vocabulary);
@@ -109,7 +109,7 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   constexpr std::string_view kLayerNorm = "*.attention.layer_norm_epsilon";
   const double eps = config.Has(kLayerNorm) ? config.Float(kLayerNorm)
                                             : config.Float("*.attention.layer_norm_rms_epsilon");
-  const RmsNorm norm{.norm{static_cast<float>(eps)}};
+  const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("*.block_count", 1, kMostLayers));
   const StoredTensor* embedding = checkpoint.Find("token_embd.weight");
   spec.vocabulary = config.Int("*.vocab_size", 1, kMostVocabulary,

@@ -55,7 +55,7 @@ std::string RopeText(const Rope& rope) {
   return text + (rope.divisors.empty() ? "" : ", frequencies divided by the file's");
 }
 
-std::string NormText(const RmsNorm& norm) {
+std::string NormText(const NormSpec& norm) {
   return Cat(norm.centred ? "layer norm, eps " : "rms, eps ", norm.norm.eps,
              norm.weight == VectorForm::kPlusOne ? ", one added to the weight" : "",
              norm.has_weight ? "" : ", no weight", norm.has_bias ? ", bias" : "");

@@ -10,7 +10,7 @@
 #include "worker/layers/attention.h"
 #include "worker/layers/mlp.h"
 #include "worker/layers/moe.h"
-#include "worker/layers/rms_norm.h"
+#include "worker/layers/norm.h"
 
 namespace shardline {
 
@@ -26,7 +26,7 @@ enum class Residual : uint8_t {
 
 struct Block {
   Residual residual = Residual::kSequential;
-  RmsNorm norm;
+  NormSpec norm;
   std::variant<Attention> mixer;
   std::variant<Mlp, Moe> ffn;
   double residual_scale = 1;  // of what is added to the stream
@@ -38,7 +38,7 @@ struct ModelSpec {
   int64_t context = 0;  // positions the configuration states; 0: none
   bool tied_head = false;
   double embedding_scale = 1;
-  RmsNorm final_norm;
+  NormSpec final_norm;
   std::vector<Block> blocks;
   bool round_embedding_scale = false;  // to the model's type
   double logit_scale = 1;              // of the head's products

@@ -13,7 +13,7 @@ bool AllPositive(const std::vector<float>& values) {
 }
 
 // Adding it to a mean of squares must leave a positive number.
-absl::Status ValidateNorm(const RmsNorm& norm) {
+absl::Status ValidateNorm(const NormSpec& norm) {
   const double eps = norm.norm.eps;
   if (std::isfinite(eps) && eps >= 0) return absl::OkStatus();
   return InvalidArgument(norm.centred ? "layer_norm_eps (layer_norm_epsilon) "

@@ -116,7 +116,7 @@ TEST(Gemma3, DefaultsAreThoseOfTheReferenceClass) {
   EXPECT_EQ(full.window, 0);
   EXPECT_EQ(sliding.rope, (Rope{.theta = 1e4, .rot_dim = 256}));
   EXPECT_EQ(full.rope, (Rope{.theta = 1e6, .rot_dim = 256}));
-  const RmsNorm norm{{1e-6f, NormRounding::kOnce}, VectorForm::kPlusOne};
+  const NormSpec norm{{1e-6f, NormRounding::kOnce}, VectorForm::kPlusOne};
   EXPECT_EQ(read.spec.final_norm, norm);
   EXPECT_EQ(sliding.head_norm, norm);
   EXPECT_EQ(std::get<Mlp>(read.spec.blocks[0].ffn).activation, Activation::kGeluTanh);
@@ -267,7 +267,7 @@ TEST(Olmo2, NormsComeAfterTheParts) {
   const Read read = ReadHf(Olmo2Family(), "{}");
   EXPECT_EQ(read.error, "");
   EXPECT_EQ(read.spec.blocks[0].residual, Residual::kPostNorm);
-  EXPECT_EQ(AttentionOf(read.spec, 0).row_norm, (RmsNorm{{1e-5f, NormRounding::kOnce}}));
+  EXPECT_EQ(AttentionOf(read.spec, 0).row_norm, (NormSpec{{1e-5f, NormRounding::kOnce}}));
   EXPECT_FALSE(AttentionOf(read.spec, 0).head_norm);
 }
 

@@ -9,21 +9,21 @@
 
 namespace shardline {
 
-struct RmsNorm {
+struct NormSpec {
   Norm norm;
   VectorForm weight = VectorForm::kRounded;
   bool centred = false;    // LayerNorm; rounds once
   bool has_weight = true;  // only a LayerNorm may lack it
   bool has_bias = false;   // only a LayerNorm may have it
 
-  bool operator==(const RmsNorm&) const = default;
+  bool operator==(const NormSpec&) const = default;
 };
 
-class RmsNormLayer {
+class NormLayer {
  public:
   // `size`: of the rows that are normed. `heads`: of a norm that has weights for each head, in
   // slots "NAME.0.weight" and so on; 0: one "NAME.weight" for all.
-  RmsNormLayer(const RmsNorm& spec, int64_t size, int64_t heads = 0)
+  NormLayer(const NormSpec& spec, int64_t size, int64_t heads = 0)
       : spec_(spec), size_(size), heads_(heads) {}
 
   void Declare(const std::string& name, WeightPlan& plan) {
@@ -51,7 +51,7 @@ class RmsNormLayer {
     return slots;
   }
 
-  RmsNorm spec_;
+  NormSpec spec_;
   int64_t size_, heads_;
   View weight_, bias_;  // [size] or [heads * size] f32
 };
