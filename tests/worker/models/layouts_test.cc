@@ -1,0 +1,86 @@
+// Configurations of layouts that came before transformers' own, or beside them: what their keys
+// make, and what is refused.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/worker/models/golden.h"
+#include "worker/models/registry.h"
+
+namespace shardline {
+namespace {
+
+struct Read {
+  ModelSpec spec;
+  std::string error;
+
+  const Attention& attention() const { return std::get<Attention>(spec.blocks.back().mixer); }
+  const Mlp& mlp() const { return std::get<Mlp>(spec.blocks.back().ffn); }
+};
+Read ReadHf(const Family& family, const std::string& json) {
+  auto config = HfConfig::Parse(json, "config.json");
+  EXPECT_TRUE(config.ok()) << config.status();
+  Read read{.spec = family.from_hf(**config)};
+  read.error = Message((*config)->status());
+  if (read.error.empty()) read.error = Message(ValidateSpec(read.spec, "config.json"));
+  return read;
+}
+
+TEST(Chatglm, ThirdsKeys) {
+  const Read read = ReadHf(ChatglmFamily(), R"({
+      "add_qkv_bias": true, "ffn_hidden_size": 13696, "kv_channels": 128, "num_layers": 28,
+      "multi_query_attention": true, "multi_query_group_num": 2, "padded_vocab_size": 65024,
+      "seq_length": 8192, "original_rope": true, "post_layer_norm": true, "quantization_bit": 0,
+      "pre_seq_len": null, "rmsnorm": true})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 65024);
+  EXPECT_EQ(read.spec.context, 8192);
+  EXPECT_EQ(read.spec.blocks.size(), 28u);
+  EXPECT_FALSE(read.spec.tied_head);
+  EXPECT_EQ(read.spec.final_norm.norm.eps, 1e-5f);
+  EXPECT_EQ(read.mlp().inner, 13696);
+  EXPECT_EQ(read.attention().heads, 32);
+  EXPECT_EQ(read.attention().kv_heads, 2);
+  EXPECT_EQ(read.attention().rope.rot_dim, 64);
+  EXPECT_EQ(read.attention().rope.theta, 10000);
+  EXPECT_TRUE(read.attention().qkv_bias);
+  EXPECT_FALSE(read.attention().out_bias || read.mlp().bias);
+}
+
+TEST(Chatglm, Glm4sRatioMultipliesTheBase) {
+  const Read read = ReadHf(ChatglmFamily(), R"({"rope_ratio": 500, "num_layers": 40})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.attention().rope.theta, 5e6);
+  EXPECT_EQ(read.attention().kv_heads, 32);  // without multi_query_attention
+}
+
+struct Refused {
+  const Family* family;
+  const char *key, *json;
+};
+void ExpectRefused(std::initializer_list<Refused> cases) {
+  for (const Refused& r : cases) {
+    const std::string error = ReadHf(*r.family, r.json).error;
+    EXPECT_NE(error.find(r.key), std::string::npos) << r.json << ": " << error;
+  }
+}
+
+TEST(Chatglm, RefusesWhatIsNoChatglm2) {
+  const Family* chatglm = &ChatglmFamily();
+  ExpectRefused(
+      {{chatglm, "position_encoding_2d is of the first", R"({"position_encoding_2d": true})"},
+       {chatglm, "vision_config", R"({"vision_config": {"hidden_size": 8}})"},
+       {chatglm, "pre_seq_len", R"({"pre_seq_len": 128})"},
+       {chatglm, "quantization_bit", R"({"quantization_bit": 4})"},
+       {chatglm, "add_bias_linear", R"({"add_bias_linear": true})"},
+       {chatglm, "rmsnorm", R"({"rmsnorm": false})"},
+       {chatglm, "post_layer_norm", R"({"post_layer_norm": false})"},
+       {chatglm, "original_rope", R"({"original_rope": false})"},
+       {chatglm, "apply_residual_connection_post_layernorm",
+        R"({"apply_residual_connection_post_layernorm": true})"},
+       {chatglm, "multi_query_group_num",
+        R"({"multi_query_attention": true, "multi_query_group_num": 0})"}});
+}
+
+}  // namespace
+}  // namespace shardline
