@@ -94,6 +94,137 @@ def write_chatglm_gguf(folder, original):
     add_tensors(writer, renamed(load_file(original / "model.safetensors"), *CHATGLM_GGUF_NAMES), "BF16")
 
 
+# ---- MPT
+
+
+class Mpt:
+    """MPT as its own code computes it, with what transformers' class leaves out: learned positions, norms of all queries
+    and of all keys, biases, another size of the MLP."""
+
+    def __init__(self, config, tensors):
+        self.config, self.stored = types.SimpleNamespace(**config), {key: t.double() for key, t in tensors.items()}
+
+    def linear(self, name, x):
+        return torch.nn.functional.linear(x, self.stored[name + ".weight"], self.stored.get(name + ".bias"))
+
+    def norm(self, name, x):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], self.stored[name + ".weight"],
+                                              self.stored.get(name + ".bias"), 1e-5)
+
+    def bias(self, tokens):
+        """Slopes of the next power of two's heads: every other one first."""
+        heads = self.config.n_heads
+        above = 1 << (heads - 1).bit_length()
+        slopes = torch.tensor([2.0 ** (-8 * i / above) for i in range(1, above + 1)], dtype=torch.float64)
+        if above != heads:
+            slopes = torch.cat([slopes[1::2], slopes[::2]])[:heads]
+        return slopes[:, None, None] * torch.arange(1 - tokens, 1, dtype=torch.float64)
+
+    def attention(self, block, x):
+        qkv, clip = self.linear(block + "attn.Wqkv", x), self.config.clip
+        q, k, v = (qkv.clamp(-clip, clip) if clip else qkv).chunk(3, -1)
+        if self.config.qk_ln:
+            q, k = self.norm(block + "attn.q_ln", q), self.norm(block + "attn.k_ln", k)
+        q, k, v = (t.unflatten(-1, (self.config.n_heads, -1)).transpose(0, 1) for t in (q, k, v))
+        scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+        if self.config.alibi:
+            scores = scores + self.bias(len(x))
+        mask = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+        seen = scores.masked_fill(mask, -torch.inf).softmax(-1) @ v
+        return self.linear(block + "attn.out_proj", seen.transpose(0, 1).flatten(1))
+
+    def __call__(self, ids, use_cache):
+        x = self.stored["transformer.wte.weight"][ids[0]]
+        if not self.config.alibi:
+            x = x + self.stored["transformer.wpe.weight"][: len(x)]
+        for i in range(self.config.n_layers):
+            block = f"transformer.blocks.{i}."
+            x = x + self.attention(block, self.norm(block + "norm_1", x))
+            up = self.linear(block + "ffn.up_proj", self.norm(block + "norm_2", x))
+            x = x + self.linear(block + "ffn.down_proj", torch.nn.functional.gelu(up))
+        logits = self.norm("transformer.norm_f", x) @ self.stored["transformer.wte.weight"].T
+        return types.SimpleNamespace(logits=logits[None])
+
+
+MPT_SIZES = {"d_model": 48, "n_layers": 2, "vocab_size": 80, "max_seq_len": 128}
+MPTS = {  # name -> (what Mpt above reads, config.json besides the sizes)
+    "mpt_positions": (
+        {"n_heads": 3, "ratio": 2, "clip": 0, "qk_ln": False, "alibi": False, "no_bias": False},
+        {"architectures": ["MPTForCausalLM"], "model_type": "mpt", "n_heads": 3, "expansion_ratio": 2, "no_bias": False,
+         "attn_config": {"attn_impl": "torch", "attn_type": "multihead_attention", "alibi": False, "qk_ln": False}}),
+    # Keys and names of Replit's first.
+    "replit": (
+        {"n_heads": 6, "ratio": 3, "clip": 1.1, "qk_ln": True, "alibi": True, "no_bias": True},
+        {"architectures": ["ReplitLM"], "model_type": "replit_lm", "n_heads": 6, "mlp_ratio": 3, "no_bias": True,
+         "alibi": True, "alibi_bias_max": 8, "attn_clip_qkv": 1.1, "attn_impl": "torch", "attn_qk_ln": True,
+         "attn_uses_sequence_id": False, "low_precision_layernorm": True, "logit_scale": None, "prefix_lm": False,
+         "softmax_scale": None, "embedding_fraction": 1.0}),
+}
+REPLIT_NAMES = (("norm_1", "ln_1"), ("norm_2", "ln_2"), ("norm_f", "ln_f"), ("ffn.up_proj", "mlp.mlp_up"),
+                ("ffn.down_proj", "mlp.mlp_down"))
+
+
+def mpt_shapes(config):
+    hidden, inner = config["d_model"], config["d_model"] * config["ratio"]
+    norms, matrices = {"transformer.norm_f": hidden}, {}
+    for i in range(config["n_layers"]):
+        block = f"transformer.blocks.{i}."
+        matrices |= {block + "attn.Wqkv": (3 * hidden, hidden), block + "attn.out_proj": (hidden, hidden),
+                     block + "ffn.up_proj": (inner, hidden), block + "ffn.down_proj": (hidden, inner)}
+        norms |= {block + "norm_1": hidden, block + "norm_2": hidden}
+        if config["qk_ln"]:
+            norms |= {block + "attn.q_ln": hidden, block + "attn.k_ln": hidden}
+    return norms, matrices
+
+
+def make_mpt(name):
+    """Returns config.json, tensors and the model that computes with them."""
+    config = MPT_SIZES | MPTS[name][0]
+    generator = torch.Generator().manual_seed(sum(name.encode()))
+    norms, matrices = mpt_shapes(config)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator)
+
+    tensors = {"transformer.wte.weight": draw(config["vocab_size"], config["d_model"])}
+    if not config["alibi"]:
+        tensors["transformer.wpe.weight"] = draw(config["max_seq_len"], config["d_model"])
+    for stem, size in norms.items():
+        tensors[stem + ".weight"] = 1 + 0.3 * draw(size)
+    for stem, shape in matrices.items():
+        tensors[stem + ".weight"] = 1.6 / shape[1] ** 0.5 * draw(*shape)
+    if not config["no_bias"]:
+        for stem, shape in (norms | matrices).items():
+            tensors[stem + ".bias"] = 0.3 * draw(shape if isinstance(shape, int) else shape[0])
+    tensors = {key: value.to(torch.bfloat16) for key, value in tensors.items()}
+    model = Mpt(config, tensors)
+    return MPT_SIZES | MPTS[name][1], renamed(tensors, *(REPLIT_NAMES if name == "replit" else ())), model
+
+
+MPT_GGUF_NAMES = (
+    ("transformer.wte", "token_embd"), ("transformer.wpe", "position_embd"), ("transformer.blocks", "blk"),
+    ("transformer.norm_f", "output_norm"), ("transformer.ln_f", "output_norm"), ("norm_1", "attn_norm"),
+    ("norm_2", "ffn_norm"), ("ln_1", "attn_norm"), ("ln_2", "ffn_norm"), ("attn.Wqkv", "attn_qkv"),
+    ("attn.out_proj", "attn_output"), ("attn.q_ln", "attn_q_norm"), ("attn.k_ln", "attn_k_norm"),
+    ("ffn.up_proj", "ffn_up"), ("ffn.down_proj", "ffn_down"), ("mlp.mlp_up", "ffn_up"), ("mlp.mlp_down", "ffn_down"))
+
+
+def write_mpt_gguf(folder, original):
+    """As llama.cpp's converter does."""
+    config, _ = MPTS[original.name]
+    writer = gguf.GGUFWriter(folder / "model.gguf", "mpt")
+    writer.add_context_length(MPT_SIZES["max_seq_len"])
+    writer.add_embedding_length(MPT_SIZES["d_model"])
+    writer.add_block_count(MPT_SIZES["n_layers"])
+    writer.add_feed_forward_length(config["ratio"] * MPT_SIZES["d_model"])
+    writer.add_head_count(config["n_heads"])
+    writer.add_layer_norm_eps(1e-5)
+    if config["clip"]:
+        writer.add_clamp_kqv(config["clip"])
+    writer.add_max_alibi_bias(8.0 if config["alibi"] else 0.0)
+    add_tensors(writer, renamed(load_file(original / "model.safetensors"), *MPT_GGUF_NAMES), "BF16")
+
+
 def add_tensors(writer, tensors, kind):
     """Matrices in `kind`, vectors in F32. Returns all as the file has them."""
     stored = {}
@@ -116,4 +247,5 @@ CHECKPOINTS = {  # name -> (transformers' config, stored type, layout)
 }
 
 # name -> (the checkpoint that it holds in the other format, what writes it into a folder)
-GGUF_COPIES = {"gguf_of_chatglm": ("chatglm", write_chatglm_gguf)}
+GGUF_COPIES = {"gguf_of_chatglm": ("chatglm", write_chatglm_gguf),
+               "gguf_of_mpt_positions": ("mpt_positions", write_mpt_gguf), "gguf_of_replit": ("replit", write_mpt_gguf)}

@@ -930,6 +930,12 @@ def main():
     for name, (config, dtype, layout) in golden_layouts.CHECKPOINTS.items():
         if not options.names or name in options.names:
             make_checkpoint(name, config, dtype, 1, layout)
+    for name in golden_layouts.MPTS:
+        if not options.names or name in options.names:
+            folder, (config, tensors, model) = fresh(name), golden_layouts.make_mpt(name)
+            (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            save_shards(folder, tensors, 1)
+            save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
     if not options.names or "mpt_grouped" in options.names:
         make_grouped_mpt("mpt_grouped")
     for name, (config, kind, scaling) in GGUFS.items():

@@ -156,6 +156,11 @@ std::vector<std::string> HfConfig::Strings(std::string_view key) const {
   return out;
 }
 
+bool HfConfig::IsString(std::string_view key) const {
+  const nlohmann::json* node = Node(key);
+  return node != nullptr && node->is_string();
+}
+
 bool HfConfig::IsNull(std::string_view key) const {
   const nlohmann::json* node = Node(key);
   return node != nullptr && node->is_null();

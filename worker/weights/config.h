@@ -70,6 +70,7 @@ class HfConfig final : public Config {
   std::vector<std::string> Keys(std::string_view key) const;
   // Strings of a list; empty when it is none.
   std::vector<std::string> Strings(std::string_view key) const;
+  bool IsString(std::string_view key) const;
   // Whether `key` is there with the value null, which every other look-up takes for absent.
   bool IsNull(std::string_view key) const;
   // From here on all keys are those of the object `key`, if it is one.

@@ -82,5 +82,57 @@ TEST(Chatglm, RefusesWhatIsNoChatglm2) {
         R"({"multi_query_attention": true, "multi_query_group_num": 0})"}});
 }
 
+TEST(Mpt, TheTwoClassesTakeAbsentKeysForOtherThings) {
+  const Read transformers = ReadHf(MptFamily(), R"({"architectures": ["MptForCausalLM"]})");
+  EXPECT_FALSE(transformers.attention().alibi.slopes.empty());
+  EXPECT_FALSE(transformers.attention().out_bias || transformers.spec.learned_positions > 0);
+  const Read own = ReadHf(MptFamily(), R"({"architectures": ["MPTForCausalLM"]})");
+  EXPECT_EQ(own.error, "");
+  EXPECT_TRUE(own.attention().alibi.slopes.empty());
+  EXPECT_EQ(own.spec.learned_positions, 2048);
+  EXPECT_TRUE(own.attention().qkv_bias && own.attention().out_bias && own.mlp().bias);
+  EXPECT_TRUE(own.spec.final_norm.has_bias);
+}
+
+TEST(Mpt, ScaledLogits) {
+  EXPECT_EQ(ReadHf(MptFamily(), R"({"logit_scale": 0.5})").spec.logit_scale, 0.5);
+  const Read read =
+      ReadHf(MptFamily(), R"({"d_model": 1024, "n_heads": 8, "logit_scale": "inv_sqrt_d_model"})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.logit_scale, 1.0 / 32);
+}
+
+TEST(Mpt, ReplitsPublishedKeys) {
+  const Read first = ReadHf(MptFamily(), R"({
+      "architectures": ["ReplitLM"], "alibi": true, "alibi_bias_max": 8, "attn_clip_qkv": null,
+      "attn_qk_ln": false, "d_model": 2560, "mlp_ratio": 4, "n_heads": 32, "n_layers": 32,
+      "no_bias": true, "prefix_lm": false, "softmax_scale": null, "vocab_size": 32768})");
+  EXPECT_EQ(first.error, "");
+  EXPECT_EQ(first.attention().kv_heads, 32);
+  EXPECT_EQ(first.attention().alibi.slopes.size(), 32u);
+  EXPECT_EQ(first.attention().clip, 0);
+  EXPECT_EQ(first.mlp().inner, 10240);
+  EXPECT_FALSE(first.attention().qkv_bias || first.attention().row_norm);
+  const Read second = ReadHf(MptFamily(), R"({
+      "architectures": ["MPTForCausalLM"], "attn_config": {"alibi": true, "alibi_bias_max": 8,
+      "attn_type": "grouped_query_attention", "kv_n_heads": 8, "clip_qkv": null, "qk_ln": false,
+      "prefix_lm": false}, "d_model": 3072, "expansion_ratio": 4, "n_heads": 24, "n_layers": 32,
+      "no_bias": true, "max_seq_len": 4096, "vocab_size": 32768})");
+  EXPECT_EQ(second.error, "");
+  EXPECT_EQ(second.attention().kv_heads, 8);
+  EXPECT_EQ(second.attention().head_dim, 128);
+}
+
+TEST(Mpt, RefusesWhatIsNotServed) {
+  const Family* mpt = &MptFamily();
+  ExpectRefused({{mpt, "attn_config.prefix_lm", R"({"attn_config": {"prefix_lm": true}})"},
+                 {mpt, "prefix_lm", R"({"prefix_lm": true})"},
+                 {mpt, "attn_config.rope", R"({"attn_config": {"rope": true}})"},
+                 {mpt, "attn_config.qk_gn", R"({"attn_config": {"qk_gn": true}})"},
+                 {mpt, "sliding_window_size", R"({"attn_config": {"sliding_window_size": 64}})"},
+                 {mpt, "logit_scale", R"({"logit_scale": "other"})"},
+                 {mpt, "attn_clip_qkv is negative", R"({"attn_clip_qkv": -1})"}});
+}
+
 }  // namespace
 }  // namespace shardline
