@@ -240,6 +240,26 @@ def add_tensors(writer, tensors, kind):
     return stored
 
 
+# ---- GGUF files as candle writes them: Hugging Face's names, no metadata, config.json beside them
+
+
+def write_candle_gguf(folder, config, tensors, kind):
+    writer = gguf.GGUFWriter(folder / "model.gguf", "none")
+    writer.kv_data[0].clear()
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    return add_tensors(writer, tensors, kind)
+
+
+CANDLE = {  # name -> (transformers' config, tensor type)
+    "gguf_candle_mistral": (
+        {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "vocab_size": 96, "hidden_size": 64,
+         "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 8}, "Q4_0"),
+    "gguf_candle_mpt": (
+        {"architectures": ["MptForCausalLM"], "model_type": "mpt", "vocab_size": 80, "d_model": 96, "n_heads": 6,
+         "n_layers": 2, "max_seq_len": 128, "no_bias": True, "attn_config": {"alibi": True, "clip_qkv": 0.8}}, "Q8_0"),
+}
+
 CHECKPOINTS = {  # name -> (transformers' config, stored type, layout)
     "chatglm": (glm(), torch.bfloat16, chatglm),
     "chatglm_multi_head": (glm(num_attention_heads=3, num_key_value_heads=3, hidden_size=72, attention_bias=False,

@@ -784,6 +784,24 @@ def make_gguf(name, config, kind, scaling):
     save_file(reference(widened_model, prompts), folder / "reference.safetensors")
 
 
+def make_candle(name, config, kind):
+    folder = fresh(name)
+
+    def empty():
+        return model_class(config)(model_class(config).config_class(**config)).to(torch.float32)
+
+    model = empty()
+    redraw(model, seed=sum(name.encode()))
+    tensors = {key: value for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and model.config.tie_word_embeddings)}
+    stored = golden_layouts.write_candle_gguf(folder, config, tensors, kind)
+    model = empty().eval()
+    model.load_state_dict(stored, strict=False)
+    model.tie_weights()
+    model.config._attn_implementation = "eager"
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
 def make_gguf_copy(name, original):
     """The reference is the original's: the weights are the same numbers."""
     folder = fresh(name)
@@ -941,6 +959,9 @@ def main():
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)
+    for name, (config, kind) in golden_layouts.CANDLE.items():
+        if not options.names or name in options.names:
+            make_candle(name, config, kind)
     for name, original in GGUF_COPIES.items():
         if not options.names or name in options.names:
             make_gguf_copy(name, original)
