@@ -240,6 +240,64 @@ def add_tensors(writer, tensors, kind):
     return stored
 
 
+# ---- Falcon, StableLM and Phi before transformers had their classes
+
+
+def layer_norm(stem, model_type, **changes):
+    return {"architectures": [stem + "ForCausalLM"], "model_type": model_type, "vocab_size": 80, "hidden_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128,
+            "rope_theta": 10000.0} | changes
+
+
+def refined_web(config, tensors):
+    grouped = config.get("new_decoder_architecture", False)
+    stored = {"architectures": ["RWForCausalLM"], "model_type": "RefinedWeb" if grouped else "RefinedWebModel",
+              "alibi": False, "apply_residual_connection_post_layernorm": False, "bias": False,
+              "hidden_size": config["hidden_size"], "layer_norm_epsilon": 1e-5, "n_head": config["num_attention_heads"],
+              "n_layer": config["num_hidden_layers"], "parallel_attn": True, "vocab_size": config["vocab_size"]}
+    return stored | ({"n_head_kv": config["num_kv_heads"]} if grouped else {"multi_query": True}), tensors
+
+
+def stablelm_epoch(config, tensors):
+    stored = {key: value for key, value in config.items() if key not in ("layer_norm_eps", "partial_rotary_factor")}
+    return stored | {"architectures": ["StableLMEpochForCausalLM"], "model_type": "stablelm_epoch",
+                     "norm_eps": config["layer_norm_eps"], "rope_pct": config["partial_rotary_factor"],
+                     "rotary_scaling_factor": 1.0}, tensors
+
+
+def phi_config(config, **changes):
+    head_dim = config["hidden_size"] // config["num_attention_heads"]
+    return {"activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_embd": config["hidden_size"],
+            "n_head": config["num_attention_heads"], "n_inner": None, "n_layer": config["num_hidden_layers"],
+            "n_positions": config["max_position_embeddings"], "pad_vocab_size_multiple": 16,
+            "rotary_dim": int(head_dim * config["partial_rotary_factor"]), "tie_word_embeddings": False,
+            "vocab_size": config["vocab_size"] - 5} | changes
+
+
+PHI_BLOCK = (("input_layernorm", "ln"), ("self_attn.dense", "mixer.out_proj"))
+
+
+def mixformer(config, tensors):
+    """One sequence: the embedding, the blocks, the head."""
+    last = config["num_hidden_layers"]
+    tensors = joined(tensors, QKV, "mixer.Wqkv")
+    for layer in reversed(range(last)):
+        tensors = renamed(tensors, (f"model.layers.{layer}.", f"layers.{layer + 1}."))
+    tensors = renamed(tensors, ("model.embed_tokens", "layers.0.wte"),
+                      ("model.final_layernorm", f"layers.{last + 1}.ln"), ("lm_head", f"layers.{last + 1}.linear"),
+                      *PHI_BLOCK)
+    return phi_config(config, architectures=["MixFormerSequentialForCausalLM"], model_type="mixformer-sequential",
+                      architecture={"block_cls": "parallel", "mixer": {}, "mlp": {"mlp_cls": "mlp"}}), tensors
+
+
+def phi_msft(config, tensors):
+    tensors = renamed(joined(tensors, QKV, "mixer.Wqkv"), ("lm_head", "lm_head.linear"),
+                      ("model.embed_tokens", "transformer.embd.wte"), ("model.final_layernorm", "lm_head.ln"),
+                      ("model.layers", "transformer.h"), *PHI_BLOCK)
+    return phi_config(config, architectures=["PhiForCausalLM"], model_type="phi-msft",
+                      n_head_kv=config["num_key_value_heads"]), tensors
+
+
 # ---- GGUF files as candle writes them: Hugging Face's names, no metadata, config.json beside them
 
 
@@ -264,6 +322,15 @@ CHECKPOINTS = {  # name -> (transformers' config, stored type, layout)
     "chatglm": (glm(), torch.bfloat16, chatglm),
     "chatglm_multi_head": (glm(num_attention_heads=3, num_key_value_heads=3, hidden_size=72, attention_bias=False,
                                rope_theta=500000.0), torch.bfloat16, chatglm),
+    "falcon_refined_web": (layer_norm("Falcon", "falcon", new_decoder_architecture=True, num_attention_heads=6,
+                                      num_kv_heads=2), torch.bfloat16, refined_web),
+    "falcon_refined_web_model": (layer_norm("Falcon", "falcon", num_attention_heads=3), torch.bfloat16, refined_web),
+    "stablelm_epoch": (layer_norm("StableLm", "stablelm", hidden_size=64, intermediate_size=80, layer_norm_eps=1e-6,
+                                  partial_rotary_factor=0.5, num_key_value_heads=4), torch.bfloat16, stablelm_epoch),
+    "phi_mixformer": (layer_norm("Phi", "phi", hidden_size=64, intermediate_size=256, partial_rotary_factor=0.5),
+                      torch.bfloat16, mixformer),
+    "phi_msft": (layer_norm("Phi", "phi", hidden_size=60, intermediate_size=240, num_attention_heads=3,
+                            num_key_value_heads=1, partial_rotary_factor=0.4), torch.bfloat16, phi_msft),
 }
 
 # name -> (the checkpoint that it holds in the other format, what writes it into a folder)

@@ -134,5 +134,47 @@ TEST(Mpt, RefusesWhatIsNotServed) {
                  {mpt, "attn_clip_qkv is negative", R"({"attn_clip_qkv": -1})"}});
 }
 
+// falcon-7b's and falcon-40b's first configurations.
+TEST(Falcon, RefinedWebsKeys) {
+  const Read small = ReadHf(FalconFamily(), R"({"model_type": "RefinedWebModel", "alibi": false,
+      "bias": false, "hidden_size": 4544, "multi_query": true, "n_head": 71, "n_layer": 32,
+      "parallel_attn": true, "vocab_size": 65024})");
+  EXPECT_EQ(small.error, "");
+  EXPECT_EQ(small.attention().heads, 71);
+  EXPECT_EQ(small.attention().kv_heads, 1);
+  EXPECT_EQ(small.spec.blocks[0].residual, Residual::kParallel);
+  const Read large = ReadHf(FalconFamily(), R"({"model_type": "RefinedWeb", "alibi": false,
+      "bias": false, "hidden_size": 8192, "n_head": 128, "n_head_kv": 8, "n_layer": 60,
+      "parallel_attn": true, "vocab_size": 65024})");
+  EXPECT_EQ(large.error, "");
+  EXPECT_EQ(large.spec.blocks.size(), 60u);
+  EXPECT_EQ(large.attention().kv_heads, 8);
+  EXPECT_EQ(large.attention().head_dim, 64);
+  EXPECT_EQ(large.spec.blocks[0].residual, Residual::kParallelTwoNorms);
+}
+
+TEST(Phi, FirstKeys) {
+  const Read read = ReadHf(PhiFamily(), R"({"n_embd": 2048, "n_head": 32, "n_inner": null,
+      "n_layer": 24, "n_positions": 2048, "rotary_dim": 32, "vocab_size": 50257,
+      "pad_vocab_size_multiple": 64, "activation_function": "gelu_new"})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.spec.vocabulary, 50304);
+  EXPECT_EQ(read.mlp().inner, 8192);
+  EXPECT_EQ(read.mlp().activation, Activation::kGeluTanh);
+  EXPECT_EQ(read.attention().rope.rot_dim, 32);
+  EXPECT_EQ(read.attention().kv_heads, 32);
+  EXPECT_TRUE(read.spec.head_bias);
+}
+
+TEST(Layouts, RefuseWhatIsNotServed) {
+  ExpectRefused(
+      {{&PhiFamily(), "architecture.block_cls",
+        R"({"n_embd": 64, "n_head": 4, "architecture": {"block_cls": "sequential"}})"},
+       {&PhiFamily(), "architecture.mlp.mlp_cls",
+        R"({"n_embd": 64, "n_head": 4, "architecture": {"mlp": {"mlp_cls": "moe"}}})"},
+       {&FalconFamily(), "n_head_kv", R"({"model_type": "RefinedWeb", "n_head_kv": 0})"},
+       {&StablelmFamily(), "rotary_scaling_factor", R"({"rotary_scaling_factor": 2.0})"}});
+}
+
 }  // namespace
 }  // namespace shardline
