@@ -58,31 +58,24 @@ void RefuseOtherMpts(HfConfig& config) {
   RequireFalse(config,
                {AttentionKey(config, "prefix_lm"), AttentionKey(config, "attn_uses_sequence_id"),
                 "attn_config.qk_gn", "attn_config.rope"});
-  if (config.Int("attn_config.sliding_window_size", -1, 1 << 30, -1) != -1) {
-    config.Refuse("attn_config.sliding_window_size", "is not served");
-  }
+  config.Int("attn_config.sliding_window_size", -1, -1, -1);
   if (config.Has("ffn_config.ffn_act_fn")) config.Refuse("ffn_config.ffn_act_fn", "is not served");
   RequireActivation(config, "norm_type", {"low_precision_layernorm", "layernorm"});
   RequireActivation(config, "ffn_config.ffn_type", {"mptmlp"});
 }
 
 int64_t KvHeads(HfConfig& config, int64_t heads) {
-  constexpr std::string_view kKey = "attn_config.attn_type";
-  const std::string type = config.String(kKey, "multihead_attention");
-  if (type == "multihead_attention") return heads;
-  if (type == "multiquery_attention") return 1;
+  RequireActivation(config, "attn_config.attn_type",
+                    {"multihead_attention", "multiquery_attention", "grouped_query_attention"});
+  const std::string type = config.String("attn_config.attn_type", "");
   if (type == "grouped_query_attention") return config.Int("attn_config.kv_n_heads", 1, heads);
-  config.Refuse(kKey, Cat("'", type, "' is not served"));
-  return heads;
+  return type == "multiquery_attention" ? 1 : heads;
 }
 
 double LogitScale(HfConfig& config, int64_t hidden) {
-  if (!config.Has("logit_scale")) return 1;
-  if (config.IsString("logit_scale")) {
-    RequireActivation(config, "logit_scale", {"inv_sqrt_d_model"});
-    return 1 / std::sqrt(static_cast<double>(hidden));
-  }
-  return config.Float("logit_scale");
+  if (!config.IsString("logit_scale")) return config.Float("logit_scale", 1);
+  RequireActivation(config, "logit_scale", {"inv_sqrt_d_model"});
+  return 1 / std::sqrt(static_cast<double>(hidden));
 }
 
 double NotNegative(Config& config, std::string_view key, double fallback) {
@@ -106,6 +99,7 @@ ModelSpec MptFromHf(HfConfig& config) {
   const bool alibi = config.Bool(AttentionKey(config, "alibi"), transformers);
   if (!alibi && config.Bool("learned_pos_emb", true)) spec.learned_positions = spec.context;
   const double most = NotNegative(config, AttentionKey(config, "alibi_bias_max"), kMostBias);
+  if (alibi && most == 0) config.Refuse(AttentionKey(config, "alibi_bias_max"), "is 0");
   MakeMpt(spec, NotNegative(config, AttentionKey(config, "clip_qkv"), 0), alibi ? most : 0,
           !config.Bool("no_bias", transformers), config.Bool(AttentionKey(config, "qk_ln"), false));
   return spec;
