@@ -98,8 +98,8 @@ def write_chatglm_gguf(folder, original):
 
 
 class Mpt:
-    """MPT as its own code computes it, with what transformers' class leaves out: learned positions, norms of all queries
-    and of all keys, biases, another size of the MLP."""
+    """MPT as its own code computes it, with what transformers' class leaves out: learned positions, norms of all
+    queries and of all keys, biases, another size of the MLP."""
 
     def __init__(self, config, tensors):
         self.config, self.stored = types.SimpleNamespace(**config), {key: t.double() for key, t in tensors.items()}
