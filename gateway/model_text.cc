@@ -202,13 +202,7 @@ absl::StatusOr<ModelText> LoadFilesBeside(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
   std::error_code error;
-  if (!std::filesystem::exists(Cat(folder, "/tokenizer.json"), error)) {
-    ModelText text;
-    text.warnings.push_back(Cat(path,
-                                ": has no vocabulary, so the model takes token_ids alone; for ",
-                                "text, put its tokenizer.json beside it"));
-    return text;
-  }
+  if (!std::filesystem::exists(Cat(folder, "/tokenizer.json"), error)) return ModelText();
   SL_ASSIGN_OR_RETURN(const nlohmann::json config, ReadOptional(Cat(folder, "/config.json")));
   return LoadTextFiles(folder, config);
 }

@@ -75,8 +75,7 @@ TEST(ModelText, AGgufFileWithoutVocabularyTakesTheFilesBesideIt) {
   auto text = LoadModelText(directory.path() + "/model.gguf");
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_EQ(text->tokenizer, nullptr);
-  ASSERT_EQ(text->warnings.size(), 1u);
-  EXPECT_NE(text->warnings[0].find("put its tokenizer.json beside it"), std::string::npos);
+  EXPECT_TRUE(text->warnings.empty());
   directory.Write("tokenizer.json", kTokenizer);
   directory.Write("generation_config.json", R"({"eos_token_id": [1]})");
   text = LoadModelText(directory.path() + "/model.gguf");
