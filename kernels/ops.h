@@ -84,6 +84,31 @@ struct AttentionArgs {
   Alibi alibi;          // not with score_cap
 };
 
+// What a router makes of its scores, expert by expert.
+enum class Scoring : uint8_t {
+  kSoftmax,  // over all experts; renormalised, the same as a softmax over the chosen alone
+  kSigmoid,
+};
+
+// By what groups of experts are compared.
+enum class GroupScore : uint8_t { kLargest, kSumOfTwoLargest };
+constexpr int64_t kMostExpertGroups = 64;
+
+// How a router chooses. Sources: https://arxiv.org/abs/2401.06066, https://arxiv.org/abs/2412.19437
+struct Routing {
+  Scoring scoring = Scoring::kSoftmax;
+  DType logits = DType::kF32;   // scores are rounded to it first
+  DType weights = DType::kF32;  // the chosen experts' weights are rounded to it, before `scale`
+  bool renormalise = false;     // they are divided by their sum and `epsilon`
+  float epsilon = 0;
+  float scale = 1;
+  // Experts stand in groups of equal sizes, neighbours together; only the best groups' are chosen.
+  int64_t groups = 1, active_groups = 1;  // at most kMostExpertGroups
+  GroupScore group_score = GroupScore::kLargest;
+
+  bool operator==(const Routing&) const = default;
+};
+
 // Limits that size the scratch buffer.
 struct ScratchLimits {
   int64_t max_tokens = 0;   // in one call
@@ -137,11 +162,12 @@ struct Ops {
   void (*activate)(const OpContext&, Activation act, const View& x);
   // x := x within [-limit, limit]; a NaN stays. [tokens, n].
   void (*clamp)(const OpContext&, const View& x, float limit);
-  // The ids.shape[1] largest of every row's scores, of equals the first, and their softmax: over
-  // all scores, or with `renormalise` over the chosen. scores: [tokens, experts] f32; ids: [tokens,
-  // active] u32; weights: [tokens, active] f32.
-  void (*route)(const OpContext&, const View& scores, bool renormalise, const View& ids,
-                const View& weights);
+  // The ids.shape[1] experts of every row that score highest, of equals the first, and their
+  // weights; the best first. `bias` is added to what they are chosen by, not to their weights.
+  // scores: [tokens, experts] f32, overwritten; bias: [experts] f32 or null; ids: [tokens, active]
+  // u32, active within the experts of the active groups; weights: [tokens, active] f32.
+  void (*route)(const OpContext&, const Routing& routing, const View& scores, const View* bias,
+                const View& ids, const View& weights);
   // x[rows[i]] += weights[i] * y[i]; product and sum are rounded to x's type. x, y: [any, n] of one
   // type; rows: [y's rows] u32, no two the same; weights: [y's rows] f32.
   void (*add_rows)(const OpContext&, const View& x, const View& rows, const View& weights,

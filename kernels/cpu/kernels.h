@@ -79,8 +79,8 @@ struct Kernels {
                      int64_t begin, int64_t end);
   void (*activate)(Activation act, const View& x, int64_t begin, int64_t end);
   void (*clamp)(const View& x, float limit, int64_t begin, int64_t end);
-  void (*route)(const View& scores, bool renormalise, const View& ids, const View& weights,
-                int64_t begin, int64_t end);
+  void (*route)(const Routing& routing, const View& scores, const View* bias, const View& ids,
+                const View& weights, int64_t begin, int64_t end);
   void (*add_rows)(const View& x, const View& rows, const View& weights, const View& y,
                    int64_t begin, int64_t end);
 

@@ -138,11 +138,11 @@ struct Functions {
     ForRows(context, x.shape[0], x.shape[1],
             [&](int64_t begin, int64_t end) { kKernels.clamp(x, limit, begin, end); });
   }
-  static void Route(const OpContext& context, const View& scores, bool renormalise, const View& ids,
-                    const View& weights) {
-    ForRows(context, scores.shape[0], scores.shape[1] * ids.shape[1],
+  static void Route(const OpContext& context, const Routing& routing, const View& scores,
+                    const View* bias, const View& ids, const View& weights) {
+    ForRows(context, scores.shape[0], scores.shape[1] * (ids.shape[1] + 4),
             [&](int64_t begin, int64_t end) {
-              kKernels.route(scores, renormalise, ids, weights, begin, end);
+              kKernels.route(routing, scores, bias, ids, weights, begin, end);
             });
   }
   static void AddRows(const OpContext& context, const View& x, const View& rows,

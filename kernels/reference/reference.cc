@@ -5,6 +5,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cstring>
+#include <limits>
 
 #include "kernels/ops.h"
 #include "kernels/reference/tensor.h"
@@ -198,15 +199,35 @@ void LayerNorm(const OpContext&, const View& x, const View* weight, const View* 
   TensorOf(y).copy_(normal);
 }
 
-void Route(const OpContext&, const View& scores, bool renormalise, const View& ids,
-           const View& weights) {
+// The `count` largest of every row: ones where they stand, zeros elsewhere; of equals the first.
+std::pair<at::Tensor, at::Tensor> Largest(const at::Tensor& x, int64_t count) {
+  const auto [sorted, index] = x.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const at::Tensor chosen = index.slice(1, 0, count);
+  return {chosen, at::zeros_like(x).scatter_(1, chosen, 1)};
+}
+
+void Route(const OpContext&, const Routing& routing, const View& scores, const View* bias,
+           const View& ids, const View& weights) {
   const c10::InferenceMode guard;
-  const at::Tensor all = at::softmax(TensorOf(scores), -1);
-  auto [chosen, index] = all.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
-  chosen = chosen.slice(1, 0, ids.shape[1]);
-  if (renormalise) chosen = chosen / chosen.sum(-1, /*keepdim=*/true);
-  TensorOf(weights).copy_(chosen);
-  const at::Tensor first = index.slice(1, 0, ids.shape[1]).to(at::kInt).contiguous();
+  const int64_t tokens = scores.shape[0], experts = scores.shape[1];
+  const at::Tensor logits = F32(TensorOf(scores).to(TorchType(routing.logits)));
+  const at::Tensor all =
+      routing.scoring == Scoring::kSoftmax ? at::softmax(logits, -1) : at::sigmoid(logits);
+  at::Tensor keys = bias != nullptr ? all + TensorOf(*bias) : all;
+  const at::Tensor grouped = keys.view({tokens, routing.groups, -1});
+  const at::Tensor of_groups = routing.group_score == GroupScore::kLargest
+                                   ? grouped.amax(-1)
+                                   : std::get<0>(grouped.topk(2, -1)).sum(-1);
+  const at::Tensor open = Largest(of_groups, routing.active_groups)
+                              .second.repeat_interleave(experts / routing.groups, 1);
+  keys = keys.masked_fill(open == 0, -std::numeric_limits<float>::infinity());
+  const at::Tensor index = Largest(keys, ids.shape[1]).first;
+  at::Tensor chosen = all.gather(1, index);
+  if (routing.renormalise) {
+    chosen = chosen / (chosen.sum(-1, /*keepdim=*/true) + routing.epsilon);
+  }
+  TensorOf(weights).copy_(F32(chosen.to(TorchType(routing.weights))) * routing.scale);
+  const at::Tensor first = index.to(at::kInt).contiguous();
   std::memcpy(ids.data, first.data_ptr(), ids.bytes());
 }
 

@@ -136,17 +136,33 @@ TEST(Reference, RowOperations) {
 
 TEST(Reference, Experts) {
   Machine machine(2);
-  for (const bool renormalise : {false, true}) {
-    Tensor scores(DType::kF32, {40, 9}), expected(DType::kF32, {40, 3}), weights(expected);
-    scores.Random(1);
-    std::vector<uint32_t> wanted(120), ids(120);
-    ReferenceOps().route(machine, scores, renormalise,
-                         View::Contiguous(wanted.data(), DType::kU32, {40, 3}), expected);
+  const Routing routings[] = {
+      {},
+      {.renormalise = true},
+      {.scoring = Scoring::kSigmoid, .renormalise = true, .epsilon = 1e-20f, .scale = 2.5f},
+      {.groups = 3, .active_groups = 2, .scale = 16},
+      {.scoring = Scoring::kSigmoid,
+       .groups = 3,
+       .active_groups = 2,
+       .group_score = GroupScore::kSumOfTwoLargest},
+      {.logits = DType::kBF16, .weights = DType::kBF16, .renormalise = true}};
+  for (const Routing& routing : routings) {
+    Tensor drawn(DType::kF32, {40, 12}), bias(DType::kF32, {12}), expected(DType::kF32, {40, 3});
+    drawn.Random(1), bias.Random(2);
+    const View bias_view = bias;
+    const bool biased = routing.scoring == Scoring::kSigmoid;
+    const auto route = [&](const Ops& ops, const View& weights) {
+      Tensor scores(drawn);
+      std::vector<uint32_t> ids(120);
+      ops.route(machine, routing, scores, biased ? &bias_view : nullptr,
+                View::Contiguous(ids.data(), DType::kU32, {40, 3}), weights);
+      return ids;
+    };
+    const std::vector<uint32_t> wanted = route(ReferenceOps(), expected);
     for (const Ops* ops : AllCpuOps()) {
-      ops->route(machine, scores, renormalise, View::Contiguous(ids.data(), DType::kU32, {40, 3}),
-                 weights);
-      EXPECT_EQ(ids, wanted);
-      ExpectClose(weights, expected, 1e-6, "route");
+      Tensor weights(expected);
+      EXPECT_EQ(route(*ops, weights), wanted);
+      ExpectClose(weights, expected, routing.weights == DType::kF32 ? 4e-6 : 4e-3, "route");
     }
   }
   for (DType type : kFloats) {

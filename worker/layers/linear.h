@@ -42,9 +42,12 @@ class Linear {
   }
   // The same where the input axis is cut: every rank has a part of the sum, and the bias is added
   // once.
-  absl::Status ForwardReduced(const StepContext& step, const View& x, const View& y) const {
+  void ForwardPart(const StepContext& step, const View& x, const View& y) const {
     const bool adds_bias = has_bias_ && step.group->rank() == 0;
     step.ops->matmul(step.op, x, weight_, adds_bias ? &bias_ : nullptr, y);
+  }
+  absl::Status ForwardReduced(const StepContext& step, const View& x, const View& y) const {
+    ForwardPart(step, x, y);
     return step.group->AllReduce(y);
   }
 

@@ -20,8 +20,8 @@ MlpLayer::Buffers MlpLayer::Take(Workspace& workspace, DType type, int64_t token
           .product = workspace.Take(type, {tokens, spec_.inner})};
 }
 
-absl::Status MlpLayer::Forward(const StepContext& step, Workspace workspace, const View& x,
-                               const View& y) {
+void MlpLayer::ForwardPart(const StepContext& step, Workspace workspace, const View& x,
+                           const View& y) {
   const Buffers buffers = Take(workspace, x.type, step.tokens);
   gate_up_.Forward(step, x, buffers.gate_up);
   if (spec_.gated) {
@@ -30,7 +30,13 @@ absl::Status MlpLayer::Forward(const StepContext& step, Workspace workspace, con
   } else {
     step.ops->activate(step.op, spec_.activation, buffers.product);
   }
-  return down_.ForwardReduced(step, buffers.product, y);
+  down_.ForwardPart(step, buffers.product, y);
+}
+
+absl::Status MlpLayer::Forward(const StepContext& step, Workspace workspace, const View& x,
+                               const View& y) {
+  ForwardPart(step, workspace, x, y);
+  return step.group->AllReduce(y);
 }
 
 }  // namespace shardline

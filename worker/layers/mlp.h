@@ -24,6 +24,8 @@ class MlpLayer final : public Layer {
   }
   absl::Status Forward(const StepContext& step, Workspace workspace, const View& x,
                        const View& y) override;
+  // This rank's part of the sum over ranks.
+  void ForwardPart(const StepContext& step, Workspace workspace, const View& x, const View& y);
 
  private:
   struct Buffers {

@@ -21,6 +21,11 @@ std::unique_ptr<Layer> MakeLayer(const Moe& spec, int64_t hidden, int) {
   return std::make_unique<MoeLayer>(spec, hidden);
 }
 
+int64_t WidestInner(const Mlp& mlp) { return mlp.inner; }
+int64_t WidestInner(const Moe& moe) {
+  return std::max(moe.inner, moe.shared ? moe.shared->inner : 0);
+}
+
 // As an element of the model's type holds it.
 float RoundTo(DType type, double x) {
   const auto f = static_cast<float>(x);
@@ -120,7 +125,7 @@ ScratchLimits Decoder::Limits() const {
                        .hidden = spec_.hidden};
   for (const Block& block : spec_.blocks) {
     const auto& attention = std::get<Attention>(block.mixer);
-    const int64_t inner = std::visit([](const auto& ffn) { return ffn.inner; }, block.ffn);
+    const int64_t inner = std::visit([](const auto& ffn) { return WidestInner(ffn); }, block.ffn);
     limits.heads = std::max(limits.heads, attention.heads);
     limits.kv_heads = std::max(limits.kv_heads, attention.kv_heads);
     limits.head_dim = std::max(limits.head_dim, attention.head_dim);

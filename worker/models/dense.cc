@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "worker/models/experts.h"
+
 namespace shardline {
 namespace {
 
@@ -26,23 +28,6 @@ ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const NormSpec& n
   ModelSpec spec{.final_norm = norm};
   spec.blocks.assign(layers, Block{.norm = norm, .mixer = attention, .ffn = mlp});
   return spec;
-}
-
-// A softmax router whose chosen weights sum to one: what llama.cpp computes for Mixtral and Qwen3.
-Moe MoeFromGguf(GgufConfig& config, const Mlp& mlp) {
-  constexpr int64_t kSoftmax = 1;
-  if (config.Int("*.expert_gating_func", 0, 1 << 16, kSoftmax) != kSoftmax) {
-    config.Refuse("*.expert_gating_func", "is not 1, softmax");
-  }
-  if (config.Int("*.expert_shared_count", 0, kMostExperts, 0) != 0) {
-    config.Refuse("*.expert_shared_count", "is not 0: shared experts are not served");
-  }
-  const double scale = config.Float("*.expert_weights_scale", 1);
-  if (scale != 0 && scale != 1) config.Refuse("*.expert_weights_scale", "is not 1");
-  return {.experts = config.Int("*.expert_count", 1, kMostExperts),
-          .active = config.Int("*.expert_used_count", 1, kMostExperts),
-          .inner = config.Int("*.expert_feed_forward_length", 1, kMostHidden, mlp.inner),
-          .renormalise = config.Bool("*.expert_weights_norm", true)};
 }
 
 }  // namespace
@@ -86,8 +71,7 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
 
 // What GGUF's metadata leaves out (biases, a tied head) shows in which tensors there are.
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts) {
-  const bool mixture = config.Int("*.expert_count", 0, kMostExperts, 0) > 0;
-  if (mixture && !experts) {
+  if (!experts && config.Int("*.expert_count", 0, kMostExperts, 0) > 0) {
     config.Refuse("*.expert_count", "is not 0: this architecture's mixtures are not served");
   }
   const int64_t hidden = config.Int("*.embedding_length", 1, kMostHidden);
@@ -117,7 +101,6 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   spec.hidden = hidden;
   spec.context = config.Int("*.context_length", 1, kMostContext, kUnstatedContext);
   spec.tied_head = checkpoint.Find("output.weight") == nullptr;
-  if (mixture && experts) spec.blocks[0].ffn = MoeFromGguf(config, mlp);
   return spec;
 }
 
@@ -253,7 +236,12 @@ NameTable GgufNames(RowOrder order) {
                     // Files of 2023 have a tensor for every expert.
                     ExpertRule("gate"),
                     ExpertRule("up"),
-                    ExpertRule("down")},
+                    ExpertRule("down"),
+                    {"*.mlp.choice", "blk.*.exp_probs_b"},
+                    {"*.mlp.shared.gate", "blk.*.ffn_gate_shexp"},
+                    {"*.mlp.shared.up", "blk.*.ffn_up_shexp"},
+                    {"*.mlp.shared.down", "blk.*.ffn_down_shexp"},
+                    {"*.mlp.shared_gate", "blk.*.ffn_gate_inp_shexp"}},
           // The first three are read with the rope.
           .ignored = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
                       "blk.*.attn_rot_embd"}};

@@ -33,10 +33,8 @@ struct HfKeys {
 // Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
 // missing or cannot be served is noted in the configuration.
 ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys = {});
-// `experts`: whether the family may have a mixture of them; then all layers have it, where the file
-// tells of any.
+// `experts`: whether the family may have mixtures of them, which it places itself.
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts = false);
-constexpr int64_t kMostExperts = 1 << 12;
 
 // The attention and the MLP of the first block: what to change before Spread.
 Attention& AttentionOf(Block& block);

@@ -75,7 +75,7 @@ std::string AttentionText(const Attention& a) {
   return text + (a.head_norm && !a.norm_per_head ? ", norms of queries' and keys' heads" : "");
 }
 
-std::string MlpText(const Mlp& mlp) {
+std::string FfnText(const Mlp& mlp) {
   const auto name = [&]() -> std::string_view {
     switch (mlp.activation) {
       case Activation::kSilu:
@@ -91,6 +91,21 @@ std::string MlpText(const Mlp& mlp) {
   };
   return Cat("inner ", mlp.inner, ", ", name(), mlp.gated ? "" : ", no gate",
              mlp.bias ? ", biases" : "");
+}
+
+std::string FfnText(const Moe& moe) {
+  const Router& router = moe.router;
+  const Routing& routing = router.routing;
+  std::string text = Cat(moe.active, " of ", moe.experts, " experts, inner ", moe.inner, ", ",
+                         routing.scoring == Scoring::kSoftmax ? "softmax" : "sigmoid",
+                         router.in_f32 ? " in f32" : "", router.choice_bias ? ", choice bias" : "");
+  if (routing.groups > 1) {
+    text += Cat(" of the best ", routing.active_groups, " of ", routing.groups, " groups");
+  }
+  if (routing.renormalise) text += ", weights that sum to one";
+  if (routing.scale != 1) text += Cat(", times ", routing.scale);
+  if (!moe.shared) return text;
+  return Cat(text, "; shared: ", FfnText(*moe.shared), moe.shared_gate ? ", gate" : "");
 }
 
 std::string ResidualText(const Block& block) {
@@ -222,7 +237,7 @@ class Description {
                       {"norms", NormText(block.norm)},
                       {"attn", AttentionText(attention)},
                       {"rope", RopeText(attention.rope)},
-                      {"mlp", MlpText(std::get<Mlp>(block.ffn))}},
+                      {"mlp", std::visit([](const auto& ffn) { return FfnText(ffn); }, block.ffn)}},
                      "  "),
                Table(weights_[index + 1], "  "));
   }

@@ -69,6 +69,37 @@ absl::Status ValidateAttention(const Attention& attention) {
   return ValidateRope(attention.rope, attention.head_dim);
 }
 
+absl::Status ValidateMoe(const Moe& moe) {
+  const Routing& routing = moe.router.routing;
+  if (moe.experts < 1) return InvalidArgument("a mixture of no experts");
+  if (moe.active < 1 || moe.active > moe.experts) {
+    return InvalidArgument("num_experts_per_tok (expert_used_count) ", moe.active, " of ",
+                           moe.experts, " experts");
+  }
+  if (routing.groups < 1 || routing.groups > kMostExpertGroups ||
+      moe.experts % routing.groups != 0) {
+    return InvalidArgument("n_group (expert_group_count) ", routing.groups, " does not divide ",
+                           moe.experts, " experts or exceeds ", kMostExpertGroups);
+  }
+  const int64_t size = moe.experts / routing.groups;
+  if (routing.active_groups < 1 || routing.active_groups > routing.groups) {
+    return InvalidArgument("topk_group (expert_group_used_count) ", routing.active_groups, " of ",
+                           routing.groups, " groups");
+  }
+  if (routing.active_groups * size < moe.active) {
+    return InvalidArgument("num_experts_per_tok (expert_used_count) ", moe.active, " of ",
+                           routing.active_groups, " groups (topk_group) of ", size, " experts");
+  }
+  if (routing.group_score == GroupScore::kSumOfTwoLargest && size < 2) {
+    return InvalidArgument("n_group (expert_group_count) ", routing.groups,
+                           " makes groups of one expert, whose two best do not exist");
+  }
+  if (!std::isfinite(routing.scale)) {
+    return InvalidArgument("routed_scaling_factor (expert_weights_scale) is not finite");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
@@ -76,9 +107,8 @@ absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
   for (const Block& block : spec.blocks) {
     const absl::Status status = ValidateAttention(std::get<Attention>(block.mixer));
     if (!status.ok()) return Annotate(status, file);
-    const auto* moe = std::get_if<Moe>(&block.ffn);
-    if (moe != nullptr && moe->active > moe->experts) {
-      return InvalidArgument(file, ": ", moe->active, " active experts of ", moe->experts);
+    if (const auto* moe = std::get_if<Moe>(&block.ffn)) {
+      SL_RETURN_IF_ERROR(Annotate(ValidateMoe(*moe), file));
     }
   }
   return absl::OkStatus();

@@ -64,23 +64,28 @@ DType PlainType(StoredType type) {
   return type == StoredType::kBF16 ? DType::kBF16 : DType::kF16;
 }
 
+DType TypeOf(const MatrixTarget& target, const LoadOptions& options) {
+  return target.in_f32 ? DType::kF32 : options.type;
+}
+
 void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
                 const LoadOptions& options, std::byte* memory, std::vector<std::byte>& staging) {
   const int64_t rows = target.rows(), cols = target.cols();
+  const DType type = TypeOf(target, options);
   if (IsPlain(parts)) {
     void* data = const_cast<std::byte*>(parts[0].tensor->Row(parts[0].first));
-    options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}),
-                      options.type, memory, target.packed);
+    options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}), type,
+                      memory, target.packed);
     return;
   }
-  staging.resize(rows * cols * SizeOf(options.type));
+  staging.resize(rows * cols * SizeOf(type));
   std::byte* out = staging.data();
   for (size_t p = 0; p < parts.size(); ++p) {
-    WidenMatrix(parts[p], target.parts[p], options.type, out);
-    out += target.parts[p].axes[0].size * cols * SizeOf(options.type);
+    WidenMatrix(parts[p], target.parts[p], type, out);
+    out += target.parts[p].axes[0].size * cols * SizeOf(type);
   }
-  options.ops->pack(View::Contiguous(staging.data(), options.type, {rows, cols}), options.type,
-                    memory, target.packed);
+  options.ops->pack(View::Contiguous(staging.data(), type, {rows, cols}), type, memory,
+                    target.packed);
 }
 
 void FillVector(const VectorTarget& target, const std::vector<Source>& parts, DType type,
@@ -131,7 +136,8 @@ absl::StatusOr<MappedMemory> LoadWeights(const Checkpoint& checkpoint, const Nam
   size_t bytes = 0;
   for (const MatrixTarget& target : plan.matrices) {
     offsets.push_back(bytes);
-    bytes += Aligned(options.ops->packed_bytes(options.type, target.rows(), target.cols()));
+    bytes +=
+        Aligned(options.ops->packed_bytes(TypeOf(target, options), target.rows(), target.cols()));
   }
   const size_t vectors_at = bytes;
   for (const VectorTarget& target : plan.vectors) bytes += Aligned(target.size() * sizeof(float));

@@ -77,7 +77,8 @@ class Resolver {
   }
 
   // The tensor, or null; what is wrong with it is noted once. `rows`: of the tensor, or of each
-  // expert in it; norms of heads, one below the other, are a matrix of as many elements.
+  // expert in it; norms of heads, one below the other, are a matrix of as many elements,
+  // and a matrix of one row may be a vector.
   const StoredTensor* Find(const WeightSlot& slot, const std::string& name, int64_t rows,
                            bool all_experts) {
     const StoredTensor* tensor = checkpoint_.Find(name);
@@ -92,7 +93,8 @@ class Resolver {
         slot.axes.size() == 1 && rows > slot.axes[0].size &&
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
     if (all_experts) shape.insert(shape.begin(), slot.expert.count);
-    if (tensor->shape != shape && !rows_of_heads) {
+    const bool one_row = shape.size() == 2 && rows == 1 && tensor->shape == std::vector{shape[1]};
+    if (tensor->shape != shape && !rows_of_heads && !one_row) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }

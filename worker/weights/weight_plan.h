@@ -38,6 +38,7 @@ struct WeightSlot {
 struct MatrixTarget {
   std::vector<WeightSlot> parts;
   Packed* packed;
+  bool in_f32 = false;  // whatever the model's type is
 
   int64_t rows() const {
     int64_t n = 0;
@@ -62,7 +63,7 @@ struct WeightPlan {
   std::vector<VectorTarget> vectors;
 
   void Matrix(Packed* packed, std::vector<WeightSlot> parts) {
-    matrices.push_back({std::move(parts), packed});
+    matrices.push_back({.parts = std::move(parts), .packed = packed});
   }
   void Vector(View* view, std::vector<WeightSlot> parts) {
     vectors.push_back({std::move(parts), view});

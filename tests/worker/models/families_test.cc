@@ -302,9 +302,9 @@ TEST(Mixtral, DefaultsAreThoseOfTheReferenceClass) {
   EXPECT_EQ(moe.experts, 8);
   EXPECT_EQ(moe.active, 2);
   EXPECT_EQ(moe.inner, 14336);
-  EXPECT_TRUE(moe.renormalise);
+  EXPECT_TRUE(moe.router.routing.renormalise);
   EXPECT_EQ(ReadHf(MixtralFamily(), R"({"num_experts_per_tok": 9})").error,
-            "config.json: 9 active experts of 8");
+            "config.json: num_experts_per_tok (expert_used_count) 9 of 8 experts");
 }
 
 TEST(Qwen3Moe, DenseLayersAreThoseThatTheKeysTell) {
@@ -322,7 +322,8 @@ TEST(Qwen3Moe, DenseLayersAreThoseThatTheKeysTell) {
   EXPECT_EQ(mixtures(""), (E{128, 128, 128, 128}));
   EXPECT_EQ(mixtures(R"(, "decoder_sparse_step": 2, "num_experts": 16)"), (E{0, 16, 0, 16}));
   EXPECT_EQ(mixtures(R"(, "mlp_only_layers": [0, 3])"), (E{0, 128, 128, 0}));
-  EXPECT_FALSE(std::get<Moe>(ReadHf(Qwen3MoeFamily(), "{}").spec.blocks[0].ffn).renormalise);
+  const Read read = ReadHf(Qwen3MoeFamily(), "{}");
+  EXPECT_FALSE(std::get<Moe>(read.spec.blocks[0].ffn).router.routing.renormalise);
 }
 
 }  // namespace
