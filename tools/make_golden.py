@@ -149,6 +149,11 @@ def granite(**changes):
                       attention_multiplier=0.3, logits_scaling=2.5, **changes)
 
 
+def granite_moe(stem, model_type, **changes):
+    return granite(hidden_size=48, intermediate_size=24, num_attention_heads=3, num_key_value_heads=1) | {
+        "architectures": [stem + "ForCausalLM"], "model_type": model_type} | changes
+
+
 def ramp(first, step, count):
     return [round(first + step * i, 4) for i in range(count)]
 
@@ -250,6 +255,20 @@ CHECKPOINTS = {
                    moe_intermediate_size=24, mlp_only_layers=[3], decoder_sparse_step=2, hidden_size=48,
                    num_attention_heads=3, num_key_value_heads=3, use_sliding_window=True, sliding_window=8,
                    attention_bias=True), torch.bfloat16, 1),
+    "qwen2_moe": (
+        like_llama("Qwen2Moe", "qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
+                   shared_expert_intermediate_size=40, hidden_size=48, num_attention_heads=3, num_key_value_heads=1),
+        torch.bfloat16, 1),
+    "qwen2_moe_mixed": (
+        like_llama("Qwen2Moe", "qwen2_moe", num_experts=5, num_experts_per_tok=3, moe_intermediate_size=24,
+                   shared_expert_intermediate_size=24, num_hidden_layers=3, mlp_only_layers=[0], norm_topk_prob=True,
+                   hidden_size=48, num_attention_heads=3, num_key_value_heads=3, use_sliding_window=True,
+                   sliding_window=8, max_window_layers=2, qkv_bias=False, tie_word_embeddings=True),
+        torch.bfloat16, 1),
+    "granite_moe": (granite_moe("GraniteMoe", "granitemoe", num_local_experts=4), torch.bfloat16, 1),
+    "granite_moe_shared": (
+        granite_moe("GraniteMoeShared", "granitemoeshared", num_local_experts=5, num_experts_per_tok=3,
+                    shared_intermediate_size=40, attention_bias=True, tie_word_embeddings=True), torch.bfloat16, 1),
     "yi_old_names": (base(num_key_value_heads=1, rope_theta=5000000.0, hidden_size=32, intermediate_size=48),
                      torch.bfloat16, 1),
     "starcoder2": (starcoder2(sliding_window=8), torch.bfloat16, 1),
@@ -331,7 +350,7 @@ GGUFS = {
 GGUF_COPIES = {f"gguf_of_{name}": name for name in (
     "llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite", "olmo2", "glm", "glm4",
     "starcoder2", "phi", "falcon_multi_query", "falcon_groups", "stablelm", "stablelm_norms_of_heads", "olmo", "mpt",
-    "bigcode", "mixtral", "qwen3_moe")}
+    "bigcode", "mixtral", "qwen3_moe", "qwen2_moe", "granite_moe", "granite_moe_shared")}
 
 
 def redraw(model, seed):
@@ -413,7 +432,11 @@ def load(folder, config):
 
 # The names of experts' parts on disk: gate, up, down, and what stands before the experts and the router.
 EXPERT_NAMES = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+                "qwen2_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
                 "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
+GRANITE_MOES = ("granitemoe", "granitemoeshared")
+GRANITE_MOE_NAMES = (("experts.gate_up_proj", "input_linear.weight"), ("experts.down_proj", "output_linear.weight"),
+                     ("router.weight", "router.layer.weight"))
 
 
 def unstacked(tensors, model_type):
@@ -467,6 +490,8 @@ def make_checkpoint(name, config, dtype, shards, layout=None):
                if not (key == "lm_head.weight" and tied)}
     if config.get("model_type") in EXPERT_NAMES:
         tensors = unstacked(tensors, config["model_type"])
+    if config.get("model_type") in GRANITE_MOES:
+        tensors = golden_layouts.renamed(tensors, *GRANITE_MOE_NAMES)
     for new, old in OLD_NAMES.get(name, ()):
         tensors = {old + key.removeprefix(new) if key.startswith(new) else key: tensors[key] for key in tensors}
     save_shards(folder, tensors, shards)
@@ -481,6 +506,69 @@ def make_checkpoint(name, config, dtype, shards, layout=None):
         stored, tensors = layout(config, tensors)
         save_shards(folder, tensors, shards)
         (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
+
+
+DEEPSEEKS = {  # name -> changes
+    "deepseek_moe": {},
+    "deepseek_moe_mixed": {"num_hidden_layers": 4, "first_k_dense_replace": 0, "moe_layer_freq": 2,
+                           "norm_topk_prob": True, "n_routed_experts": 5, "num_experts_per_tok": 3,
+                           "n_shared_experts": None, "num_key_value_heads": 1, "tie_word_embeddings": True},
+}
+
+
+class Always(torch.nn.Module):
+    def forward(self, x):
+        return x.new_full((*x.shape[:-1], 1), torch.inf)
+
+
+@torch.no_grad()
+def deepseek(name, config):
+    """The first DeepSeek mixture, as transformers' Qwen2-MoE whose shared experts' gate is always open; without shared
+    experts theirs are 0."""
+    layers, shared = config["num_hidden_layers"], config["n_shared_experts"] or 0
+    sparse = [i for i in range(layers) if i >= config["first_k_dense_replace"] and i % config["moe_layer_freq"] == 0]
+    own = {"n_routed_experts", "n_shared_experts", "first_k_dense_replace", "moe_layer_freq", "scoring_func",
+           "architectures", "model_type"}
+    model_type = transformers.Qwen2MoeForCausalLM
+    same = model_type.config_class(
+        **{key: value for key, value in config.items() if key not in own}, qkv_bias=False,
+        num_experts=config["n_routed_experts"], mlp_only_layers=[i for i in range(layers) if i not in sparse],
+        shared_expert_intermediate_size=(shared or 1) * config["moe_intermediate_size"])
+    model = model_type(same).to(torch.float32).eval()
+    redraw(model, seed=sum(name.encode()))
+    for parameter in model.parameters():
+        parameter.copy_(parameter.to(torch.bfloat16))
+    model.config._attn_implementation = "eager"
+    for i in sparse:
+        mlp = model.model.layers[i].mlp
+        mlp.shared_expert_gate = Always()
+        if not shared:
+            for parameter in mlp.shared_expert.parameters():
+                parameter.zero_()
+    return model
+
+
+def make_deepseek(name, changes):
+    folder = fresh(name)
+    config = like_llama("Deepseek", "deepseek", hidden_size=48, num_attention_heads=3, num_key_value_heads=3,
+                        n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=24, n_shared_experts=2,
+                        first_k_dense_replace=1, moe_layer_freq=1, norm_topk_prob=False, scoring_func="softmax",
+                        num_hidden_layers=3) | changes
+    model = deepseek(name, config)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    tensors = {key: value.to(torch.bfloat16) for key, value in unstacked(model.state_dict(), "qwen2_moe").items()
+               if not (key == "lm_head.weight" and config.get("tie_word_embeddings"))
+               and (config["n_shared_experts"] or ".shared_expert." not in key)}
+    save_shards(folder, golden_layouts.renamed(tensors, (".shared_expert.", ".shared_experts.")), 1)
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+def make_deepseek_copy(name, original):
+    folder = fresh(name)
+    model = deepseek(original, json.loads((GOLDEN / original / "config.json").read_text()))
+    model.config.model_type = "deepseek"
+    write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "BF16")
+    shutil.copy(GOLDEN / original / "reference.safetensors", folder)
 
 
 @torch.no_grad()
@@ -521,6 +609,10 @@ GGUF_NAMES = {  # of Llama and Qwen2
     "self_attn.o_proj": "attn_output", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate": "ffn_gate_inp", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "block_sparse_moe.router": "ffn_gate_inp", "shared_mlp.gate_proj": "ffn_gate_shexp",
+    "shared_mlp.up_proj": "ffn_up_shexp", "shared_mlp.output_linear": "ffn_down_shexp",
 }
 
 
@@ -547,9 +639,9 @@ GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm
 NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
                  "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
 GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder", "mixtral": "llama",
-                      "qwen3_moe": "qwen3moe"}  # where it is not the model type
+                      "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "granitemoeshared": "granitemoe"}  # where it is not the model type
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
-PERMUTED = ("llama", "granite", "olmo", "mixtral")  # rows of heads are written interleaved
+PERMUTED = ("llama", "granite", "olmo", "mixtral", "deepseek", *GRANITE_MOES)  # rows of heads are written interleaved
 
 
 def gguf_name(name, config):
@@ -625,6 +717,23 @@ def stacked_norms(tensors):
     return out | {key: torch.stack([parts[h] for h in sorted(parts)]) for key, parts in heads.items()}
 
 
+def add_expert_keys(writer, config):
+    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    if not experts:
+        return
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "moe_intermediate_size"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    shared = getattr(config, "shared_expert_intermediate_size", 0) or getattr(config, "shared_intermediate_size", 0)
+    if config.model_type == "deepseek":
+        writer.add_leading_dense_block_count(len(config.mlp_only_layers))
+        writer.add_expert_weights_scale(1.0)
+        writer.add_expert_shared_count(shared // config.moe_intermediate_size)
+    elif shared:
+        writer.add_expert_shared_feed_forward_length(shared)
+
+
 def gguf_writer(path, config, scaling):
     writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES.get(config.model_type, config.model_type))
     if config.model_type in LAYER_NORM_TYPES:
@@ -658,12 +767,8 @@ def gguf_writer(path, config, scaling):
         ratio = config.max_position_embeddings / config.original_max_position_embeddings
         writer.add_rope_scaling_attn_factors(
             math.sqrt(1 + math.log(ratio) / math.log(config.original_max_position_embeddings)))
-    if config.model_type in EXPERT_NAMES:
-        writer.add_expert_count(config.num_local_experts)
-        writer.add_expert_used_count(config.num_experts_per_tok)
-    if config.model_type == "qwen3_moe":
-        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
-    if config.model_type == "granite":
+    add_expert_keys(writer, config)
+    if config.model_type in ("granite", *GRANITE_MOES):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
         writer.add_residual_scale(config.residual_multiplier)
@@ -735,6 +840,13 @@ def write_gguf(writer, model, kind):
         if key.endswith(".experts.down_proj"):
             add_experts(writer, key, kind, down=rows)
             continue
+        if key.endswith("shared_mlp.input_linear.weight"):
+            for part, half in zip(("gate_proj", "up_proj"), np.split(rows, 2)):
+                data, tensor_type = quantised(half, key, kind)
+                writer.add_tensor(gguf_name(key.replace("input_linear", part), config), data, raw_dtype=tensor_type)
+            continue
+        if key.endswith(".shared_expert_gate.weight"):
+            rows = rows[0]
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
         widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
@@ -956,6 +1068,11 @@ def main():
             save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
     if not options.names or "mpt_grouped" in options.names:
         make_grouped_mpt("mpt_grouped")
+    for name, changes in DEEPSEEKS.items():
+        if not options.names or name in options.names:
+            make_deepseek(name, changes)
+    if not options.names or "gguf_of_deepseek_moe" in options.names:
+        make_deepseek_copy("gguf_of_deepseek_moe", "deepseek_moe")
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)

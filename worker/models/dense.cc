@@ -163,15 +163,14 @@ std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
   return sliding;
 }
 
-void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
-  constexpr int64_t kDefaultWindow = 4096, kDefaultFullLayers = 28;
-  constexpr int64_t kAllLayers = int64_t{1} << 30;
+void AddWindows(HfConfig& config, ModelSpec& spec, bool (*slides)(int64_t, int64_t)) {
+  constexpr int64_t kDefaultWindow = 4096, kDefaultLayers = 28;
   const bool asked = config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window");
-  const int64_t full =
-      asked ? config.Int("max_window_layers", 0, kAllLayers, kDefaultFullLayers) : kAllLayers;
-  const std::vector<bool> sliding = SlidingLayers(
-      config, static_cast<int64_t>(spec.blocks.size()),
-      [](int64_t layer, int64_t full_layers) { return layer >= full_layers; }, full);
+  if (!asked) slides = [](int64_t, int64_t) { return false; };
+  const int64_t layers =
+      asked ? config.Int("max_window_layers", 0, kMostContext, kDefaultLayers) : 0;
+  const std::vector<bool> sliding =
+      SlidingLayers(config, static_cast<int64_t>(spec.blocks.size()), slides, layers);
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     if (!sliding[i]) continue;
     AttentionOf(spec.blocks[i]).window =
@@ -181,6 +180,10 @@ void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
       return;
     }
   }
+}
+
+void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
+  AddWindows(config, spec, [](int64_t layer, int64_t full) { return layer >= full; });
 }
 
 NameTable HfNames(std::string_view prefix) {

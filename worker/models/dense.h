@@ -58,8 +58,10 @@ void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys);
 std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
                                 bool (*fallback)(int64_t, int64_t), int64_t argument);
 
-// Qwen's windows: where `use_sliding_window` asks for them, in the layers from `max_window_layers`
-// on or in those that `layer_types` names. After Spread.
+// Qwen's windows: where `use_sliding_window` asks for them, in the layers that `layer_types` names
+// or for which `slides` of the layer and `max_window_layers` is true. After Spread.
+void AddWindows(HfConfig& config, ModelSpec& spec, bool (*slides)(int64_t, int64_t));
+// In those from `max_window_layers` on.
 void AddUpperWindows(HfConfig& config, ModelSpec& spec);
 
 // "<prefix>layers.*.self_attn.q_proj" and so on.

@@ -67,13 +67,14 @@ void PlaceExpertsFromGguf(GgufConfig& config, ModelSpec& spec, Moe moe) {
   moe.experts = config.Int("*.expert_count", 0, kMostExperts, 0);
   if (moe.experts == 0) return;
   moe.active = config.Int("*.expert_used_count", 1, kMostExperts);
-  const int64_t inner = MlpOf(spec.blocks[0]).inner;
+  const int64_t inner = moe.inner > 0 ? moe.inner : MlpOf(spec.blocks[0]).inner;
   moe.inner = config.Int("*.expert_feed_forward_length", 1, kMostInner, inner);
   moe.router.routing = RoutingFromGguf(config, moe.router.routing);
 
   const int64_t shared = config.Int("*.expert_shared_count", 0, kMostExperts, 0);
+  const int64_t unstated = shared == 0 && moe.shared ? moe.shared->inner : shared * moe.inner;
   const int64_t shared_inner =
-      config.Int("*.expert_shared_feed_forward_length", 0, kMostInner, shared * moe.inner);
+      config.Int("*.expert_shared_feed_forward_length", 0, kMostInner, unstated);
   if (!moe.shared && shared_inner > 0) {
     config.Refuse(shared > 0 ? "*.expert_shared_count" : "*.expert_shared_feed_forward_length",
                   "is not 0: this architecture's shared experts are not served");

@@ -22,8 +22,8 @@ void PlaceExpertsBySteps(HfConfig& config, ModelSpec& spec, const Moe& moe);
 void PlaceExpertsAfterDense(HfConfig& config, ModelSpec& spec, const Moe& moe);
 
 // GGUF: in the blocks from `leading_dense_block_count` on, if the file tells of experts. `moe` says
-// what the architecture has: the router, unless the file tells, and with a `shared` of any size
-// that there is a shared MLP.
+// what the architecture has: the router and sizes, unless the file tells, and with a `shared` that
+// there may be a shared MLP.
 void PlaceExpertsFromGguf(GgufConfig& config, ModelSpec& spec, Moe moe);
 
 // "<stem>gate_proj", "<stem>up_proj" and "<stem>down_proj".

@@ -18,6 +18,7 @@ std::span<const Family* const> Families() {
       &Glm4Family(),     &Starcoder2Family(), &PhiFamily(),      &FalconFamily(),
       &StablelmFamily(), &OlmoFamily(),       &MptFamily(),      &PersimmonFamily(),
       &BigcodeFamily(),  &MixtralFamily(),    &Qwen3MoeFamily(), &ChatglmFamily(),
+      &Qwen2MoeFamily(), &GraniteMoeFamily(), &DeepseekFamily(),
   };
   return kFamilies;
 }

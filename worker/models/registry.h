@@ -50,5 +50,8 @@ const Family& BigcodeFamily();
 const Family& MixtralFamily();
 const Family& Qwen3MoeFamily();
 const Family& ChatglmFamily();
+const Family& Qwen2MoeFamily();
+const Family& GraniteMoeFamily();
+const Family& DeepseekFamily();
 
 }  // namespace shardline
