@@ -19,6 +19,8 @@ constexpr std::string_view kKeys[] = {
     // how parts are joined
     "apply_residual_connection_post_layernorm", "parallel_attn", "residual_multiplier",
     "scale_depth", "use_parallel_residual",
+    // experts
+    "routed_scaling_factor",
     // the ends
     "embedding_multiplier", "final_logit_softcapping", "logit_scale", "logits_scaling",
     "scale_emb"};

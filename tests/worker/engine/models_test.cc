@@ -139,7 +139,8 @@ TEST_P(EngineOnModels, EveryWayOfServingGivesTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(All, EngineOnModels,
                          testing::Values("llama", "dynamic", "qwen2_windows", "mistral", "gemma2",
                                          "phi3_longrope", "granite", "glm4", "mixtral",
-                                         "mistral_long", "gemma3", "mpt", "bigcode"),
+                                         "mistral_long", "gemma3", "mpt", "bigcode", "qwen2_moe",
+                                         "granite_moe", "deepseek_moe"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -128,6 +128,8 @@ TEST_F(BrokenCheckpoint, KeysOfOtherCode) {
              "use_attention_sinks is not served with this architecture"},
         Case{"llama", R"("logit_scale": 0.0625,)",
              "logit_scale is not served with this architecture"},
+        Case{"deepseek_moe", R"("routed_scaling_factor": 2.5,)",
+             "routed_scaling_factor is not served with this architecture"},
         Case{"qwen2_tied", R"("attention_chunk_size": 8192,)",
              "attention_chunk_size is not served with this architecture"}}) {
     Take(c.name);
