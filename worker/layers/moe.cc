@@ -3,10 +3,13 @@
 
 #include <cstring>
 
+#include "worker/layers/mlp.h"
+
 namespace shardline {
 
 void MoeLayer::Declare(const std::string& prefix, WeightPlan& plan) {
-  const Axis inner{"ffn", spec_.inner, 1}, hidden{"hidden", hidden_, 0};
+  const Axis inner = plan.Cut(FfnAxis(spec_.inner, plan.split)), hidden{"hidden", hidden_, 0};
+  inner_ = inner.local();
   router_.Declare({{prefix + ".router", {"experts", spec_.experts, 0}}}, hidden, false, plan);
   for (int64_t e = 0; e < spec_.experts; ++e) {
     const ExpertPlace place{e, spec_.experts};
@@ -26,8 +29,8 @@ MoeLayer::Buffers MoeLayer::Take(Workspace& workspace, DType type, int64_t token
           .in = workspace.Take(type, {tokens, hidden_}),
           .out = workspace.Take(type, {tokens, hidden_}),
           .sum = workspace.Take(type, {tokens, hidden_}),
-          .gate_up = workspace.Take(type, {tokens, 2 * spec_.inner}),
-          .product = workspace.Take(type, {tokens, spec_.inner})};
+          .gate_up = workspace.Take(type, {tokens, 2 * inner_}),
+          .product = workspace.Take(type, {tokens, inner_})};
 }
 
 // The tokens that chose `expert`, in order: their number, their factors, and copies of their rows.
@@ -58,8 +61,8 @@ absl::Status MoeLayer::Forward(const StepContext& step, Workspace workspace, con
     const View gate_up = buffers.gate_up.Rows(0, count), product = buffers.product.Rows(0, count);
     const View out = buffers.out.Rows(0, count);
     experts_[e].gate_up.Forward(step, buffers.in.Rows(0, count), gate_up);
-    step.ops->gated(step.op, spec_.activation, gate_up.Columns(0, spec_.inner),
-                    gate_up.Columns(spec_.inner, spec_.inner), product);
+    step.ops->gated(step.op, spec_.activation, gate_up.Columns(0, inner_),
+                    gate_up.Columns(inner_, inner_), product);
     experts_[e].down.Forward(step, product, out);
     step.ops->add_rows(step.op, buffers.sum, buffers.rows.Rows(0, count),
                        buffers.factors.Rows(0, count), out);
@@ -67,7 +70,7 @@ absl::Status MoeLayer::Forward(const StepContext& step, Workspace workspace, con
   for (int64_t t = 0; t < step.tokens; ++t) {
     std::memcpy(y.Rows(t, 1).data, buffers.sum.Rows(t, 1).data, hidden_ * SizeOf(y.type));
   }
-  return step.group->AllReduce(y);
+  return step.partial ? absl::OkStatus() : step.group->AllReduce(y);
 }
 
 }  // namespace shardline

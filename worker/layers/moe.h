@@ -48,6 +48,7 @@ class MoeLayer final : public Layer {
 
   Moe spec_;
   int64_t hidden_;
+  int64_t inner_ = 0;  // on this rank
   Linear router_;
   std::vector<Expert> experts_;
 };
