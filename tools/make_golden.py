@@ -31,6 +31,8 @@ import transformers
 from safetensors.torch import save_file
 from transformers import AutoConfig, DynamicCache, LlamaForCausalLM
 
+import golden_layouts
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 OUTPUT_TOKENS = 10
@@ -455,7 +457,7 @@ def fresh(name):
     return folder
 
 
-def make_checkpoint(name, config, dtype, shards):
+def make_checkpoint(name, config, dtype, shards, layout=None):
     folder = fresh(name)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     model = model_class(config)(AutoConfig.from_pretrained(folder)).to(torch.float32)
@@ -475,6 +477,10 @@ def make_checkpoint(name, config, dtype, shards):
             tensors = {key.replace(new, old): tensors[key] for key in tensors}
         save_shards(folder, tensors, shards)
         (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}, indent=1) + "\n")
+    if layout is not None:
+        stored, tensors = layout(config, tensors)
+        save_shards(folder, tensors, shards)
+        (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
 
 
 @torch.no_grad()
@@ -778,6 +784,24 @@ def make_gguf(name, config, kind, scaling):
     save_file(reference(widened_model, prompts), folder / "reference.safetensors")
 
 
+def make_candle(name, config, kind):
+    folder = fresh(name)
+
+    def empty():
+        return model_class(config)(model_class(config).config_class(**config)).to(torch.float32)
+
+    model = empty()
+    redraw(model, seed=sum(name.encode()))
+    tensors = {key: value for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and model.config.tie_word_embeddings)}
+    stored = golden_layouts.write_candle_gguf(folder, config, tensors, kind)
+    model = empty().eval()
+    model.load_state_dict(stored, strict=False)
+    model.tie_weights()
+    model.config._attn_implementation = "eager"
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
 def make_gguf_copy(name, original):
     """The reference is the original's: the weights are the same numbers."""
     folder = fresh(name)
@@ -921,14 +945,31 @@ def main():
     for name, (config, dtype, shards) in CHECKPOINTS.items():
         if not options.names or name in options.names:
             make_checkpoint(name, config, dtype, shards)
+    for name, (config, dtype, layout) in golden_layouts.CHECKPOINTS.items():
+        if not options.names or name in options.names:
+            make_checkpoint(name, config, dtype, 1, layout)
+    for name in golden_layouts.MPTS:
+        if not options.names or name in options.names:
+            folder, (config, tensors, model) = fresh(name), golden_layouts.make_mpt(name)
+            (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            save_shards(folder, tensors, 1)
+            save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
     if not options.names or "mpt_grouped" in options.names:
         make_grouped_mpt("mpt_grouped")
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)
+    for name, (config, kind) in golden_layouts.CANDLE.items():
+        if not options.names or name in options.names:
+            make_candle(name, config, kind)
     for name, original in GGUF_COPIES.items():
         if not options.names or name in options.names:
             make_gguf_copy(name, original)
+    for name, (original, write) in golden_layouts.GGUF_COPIES.items():
+        if not options.names or name in options.names:
+            folder = fresh(name)
+            write(folder, GOLDEN / original)
+            shutil.copy(GOLDEN / original / "reference.safetensors", folder)
     if not options.names or "dequantize" in options.names:
         make_dequantize()
 

@@ -77,7 +77,7 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec =
       MakeSpec(attention, mlp, norm, Size(config, keys.layers, kMostLayers, defaults.layers));
-  spec.vocabulary = Size(config, "vocab_size", kMostVocabulary, defaults.vocabulary);
+  spec.vocabulary = Size(config, keys.vocabulary, kMostVocabulary, defaults.vocabulary);
   spec.hidden = hidden;
   spec.context = Size(config, keys.context, kMostContext, defaults.context);
   spec.tied_head = config.Bool("tie_word_embeddings", defaults.tied_head);

@@ -24,7 +24,7 @@ struct HfDefaults {
 
 // What a configuration calls the sizes. Empty: it does not tell.
 struct HfKeys {
-  std::string_view hidden = "hidden_size", inner = "intermediate_size",
+  std::string_view vocabulary = "vocab_size", hidden = "hidden_size", inner = "intermediate_size",
                    layers = "num_hidden_layers", heads = "num_attention_heads",
                    kv_heads = "num_key_value_heads", head_dim = "head_dim",
                    context = "max_position_embeddings", norm_eps = "rms_norm_eps";

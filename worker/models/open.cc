@@ -1,6 +1,8 @@
 // Checks one thing after the other, so that the first that is wrong is what is told.
 #include "worker/models/open.h"
 
+#include "worker/models/unread_keys.h"
+
 namespace shardline {
 namespace {
 
@@ -22,6 +24,7 @@ absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& check
   Config& config = checkpoint.hf() ? static_cast<Config&>(*checkpoint.hf()) : *checkpoint.gguf();
   ModelSpec spec = checkpoint.hf() ? family.from_hf(*checkpoint.hf())
                                    : family.from_gguf(*checkpoint.gguf(), checkpoint);
+  if (checkpoint.hf()) RefuseUnreadKeys(*checkpoint.hf());
   SL_RETURN_IF_ERROR(config.status());
   SL_RETURN_IF_ERROR(ValidateSpec(spec, config.file()));
   return spec;

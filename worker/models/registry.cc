@@ -17,7 +17,7 @@ std::span<const Family* const> Families() {
       &GraniteFamily(),  &Olmo2Family(),      &HeliumFamily(),   &GlmFamily(),
       &Glm4Family(),     &Starcoder2Family(), &PhiFamily(),      &FalconFamily(),
       &StablelmFamily(), &OlmoFamily(),       &MptFamily(),      &PersimmonFamily(),
-      &BigcodeFamily(),  &MixtralFamily(),    &Qwen3MoeFamily(),
+      &BigcodeFamily(),  &MixtralFamily(),    &Qwen3MoeFamily(), &ChatglmFamily(),
   };
   return kFamilies;
 }

@@ -49,5 +49,6 @@ const Family& PersimmonFamily();
 const Family& BigcodeFamily();
 const Family& MixtralFamily();
 const Family& Qwen3MoeFamily();
+const Family& ChatglmFamily();
 
 }  // namespace shardline

@@ -42,6 +42,9 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
       return InvalidArgument("short_factor and long_factor have ", longrope->short_factors.size(),
                              " and ", longrope->long_factors.size(), " entries, not ", half);
     }
+    if (!std::isfinite(longrope->attention_factor)) {
+      return InvalidArgument("the attention factor of longrope is not finite");
+    }
     if (!AllPositive(longrope->short_factors) || !AllPositive(longrope->long_factors)) {
       return InvalidArgument("short_factor or long_factor holds what is no positive number");
     }

@@ -70,6 +70,7 @@ MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert
     stem = Cat(split->before, "*", split->after);
     numbers.push_back(split->number);
   }
+  if (!numbers.empty()) numbers[0] += table.first_block;
   for (const NameRule& rule : table.rules) {
     if (rule.slot != stem) continue;
     const auto named = [&](std::string tensor) {

@@ -44,6 +44,7 @@ struct NameTable {
   // Tensors that may be there and are not read: "*" as above, and a name that ends with "**" stands
   // for all that begin with what is before it.
   std::vector<std::string> ignored;
+  int64_t first_block = 0;  // the first block's number in tensors' names
 };
 
 // The rule of `rule.slot` becomes `rule`.
