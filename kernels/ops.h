@@ -131,8 +131,8 @@ struct Ops {
 
   // y[m, n] = x[m, k] · wᵀ + bias. y: x's type or f32. bias: [n] f32 or null.
   void (*matmul)(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y);
-  // y[t, :] = row ids[t] of the table, times scale. ids: [tokens] u32, below table.rows (the caller
-  // has checked).
+  // y[t, :] = row ids[t] of the table, times scale, or zeros where the table has no such row.
+  // ids: [tokens] u32.
   void (*embed)(const OpContext&, const View& ids, const Packed& table, float scale, const View& y);
   // y = x / sqrt(mean(x²) + eps) * weight. x, y: [tokens, n] or [tokens, heads, n] (may be the
   // same), weight: [n] f32.

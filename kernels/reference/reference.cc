@@ -52,7 +52,10 @@ void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, 
 
 void Embed(const OpContext&, const View& ids, const Packed& table, float scale, const View& y) {
   const c10::InferenceMode guard;
-  TensorOf(y).copy_(F32(TensorOf(table).index_select(0, TensorOf(ids))) * scale);
+  const at::Tensor row = TensorOf(ids).to(at::kLong);  // those past 2^31 are negative
+  const at::Tensor has = row.ge(0).logical_and(row.lt(table.rows));
+  const at::Tensor rows = F32(TensorOf(table).index_select(0, row.where(has, 0))) * scale;
+  TensorOf(y).copy_(rows.where(has.unsqueeze(1), 0));
 }
 
 void RmsNorm(const OpContext&, const View& x, const View& weight, Norm norm, const View& y) {

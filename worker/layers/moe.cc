@@ -5,6 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "worker/layers/mlp.h"
+
 namespace shardline {
 
 MoeLayer::MoeLayer(const Moe& spec, int64_t hidden)
@@ -13,7 +15,8 @@ MoeLayer::MoeLayer(const Moe& spec, int64_t hidden)
 }
 
 void MoeLayer::Declare(const std::string& prefix, WeightPlan& plan) {
-  const Axis inner{"ffn", spec_.inner, 1}, hidden{"hidden", hidden_, 0};
+  const Axis inner = plan.Cut(FfnAxis(spec_.inner, plan.split)), hidden{"hidden", hidden_, 0};
+  inner_ = inner.local();
   const Axis experts{"experts", spec_.experts, 0};
   router_.Declare({{prefix + ".router", experts}}, hidden, false, plan);
   plan.matrices.back().in_f32 = spec_.router.in_f32;
@@ -46,8 +49,8 @@ MoeLayer::Buffers MoeLayer::Take(Workspace& workspace, DType type, int64_t token
           .in = workspace.Take(type, {tokens, hidden_}),
           .out = workspace.Take(type, {tokens, hidden_}),
           .sum = workspace.Take(type, {tokens, hidden_}),
-          .gate_up = workspace.Take(type, {tokens, 2 * spec_.inner}),
-          .product = workspace.Take(type, {tokens, spec_.inner})};
+          .gate_up = workspace.Take(type, {tokens, 2 * inner_}),
+          .product = workspace.Take(type, {tokens, inner_})};
 }
 
 void MoeLayer::Route(const StepContext& step, const View& x, const Buffers& buffers) const {
@@ -88,20 +91,22 @@ void MoeLayer::RunExpert(const StepContext& step, const Expert& expert, const Vi
                 hidden_ * SizeOf(x.type));
   }
   expert.gate_up.Forward(step, in, gate_up);
-  step.ops->gated(step.op, spec_.activation, gate_up.Columns(0, spec_.inner),
-                  gate_up.Columns(spec_.inner, spec_.inner), product);
+  step.ops->gated(step.op, spec_.activation, gate_up.Columns(0, inner_),
+                  gate_up.Columns(inner_, inner_), product);
   expert.down.Forward(step, product, out);
   step.ops->add_rows(step.op, buffers.sum, rows, buffers.factors.Rows(first, count), out);
 }
 
 // The gate is a router with one expert, which every token chooses.
-void MoeLayer::AddShared(const StepContext& step, Workspace workspace, const View& x,
-                         const Buffers& buffers) {
+absl::Status MoeLayer::AddShared(const StepContext& step, Workspace workspace, const View& x,
+                                 const Buffers& buffers) {
   const View out = buffers.out.Rows(0, step.tokens);
-  shared_->ForwardPart(step, workspace, x, out);
+  StepContext partial = step;
+  partial.partial = true;
+  SL_RETURN_IF_ERROR(shared_->Forward(partial, workspace, x, out));
   if (!spec_.shared_gate) {
     step.ops->add(step.op, buffers.sum, out);
-    return;
+    return absl::OkStatus();
   }
   const auto one = [&](const View& all) {
     return View::Contiguous(all.data, all.type, {step.tokens, 1});
@@ -112,6 +117,7 @@ void MoeLayer::AddShared(const StepContext& step, Workspace workspace, const Vie
                   one(buffers.scores), nullptr, one(buffers.ids), one(buffers.factors));
   std::iota(rows.as<uint32_t>(), rows.as<uint32_t>() + step.tokens, 0u);
   step.ops->add_rows(step.op, buffers.sum, rows, buffers.factors.Rows(0, step.tokens), out);
+  return absl::OkStatus();
 }
 
 absl::Status MoeLayer::Forward(const StepContext& step, Workspace workspace, const View& x,
@@ -125,11 +131,11 @@ absl::Status MoeLayer::Forward(const StepContext& step, Workspace workspace, con
     if (end > first) RunExpert(step, experts_[e], x, first, end - first, buffers);
     first = end;
   }
-  if (shared_) AddShared(step, workspace, x, buffers);
+  if (shared_) SL_RETURN_IF_ERROR(AddShared(step, workspace, x, buffers));
   for (int64_t t = 0; t < step.tokens; ++t) {
     std::memcpy(y.Rows(t, 1).data, buffers.sum.Rows(t, 1).data, hidden_ * SizeOf(y.type));
   }
-  return step.group->AllReduce(y);
+  return step.partial ? absl::OkStatus() : step.group->AllReduce(y);
 }
 
 }  // namespace shardline

@@ -61,11 +61,12 @@ class MoeLayer final : public Layer {
   void SortByExpert(const Buffers& buffers) const;
   void RunExpert(const StepContext& step, const Expert& expert, const View& x, int64_t first,
                  int64_t count, const Buffers& buffers) const;
-  void AddShared(const StepContext& step, Workspace workspace, const View& x,
-                 const Buffers& buffers);
+  absl::Status AddShared(const StepContext& step, Workspace workspace, const View& x,
+                         const Buffers& buffers);
 
   Moe spec_;
   int64_t hidden_;
+  int64_t inner_ = 0;  // on this rank
   Linear router_;
   View choice_bias_;  // [experts] f32
   std::vector<Expert> experts_;

@@ -21,7 +21,8 @@ inline constexpr int kBlockTokens = 16;
 // Declared by the model's layers.
 struct StateGroup {
   int layers = 0;
-  int kv_heads = 0;  // on this rank
+  int kv_heads = 0;      // on this rank
+  int all_kv_heads = 0;  // on all ranks: these tell groups apart, so that ranks have the same ones
   int head_dim = 0;
   DType type = DType::kF32;
   int64_t window = 0;  // 0: full attention

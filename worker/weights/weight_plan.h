@@ -2,6 +2,7 @@
 // is read. The loader fills what the plan points to.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct WeightSlot {
 };
 
 // Several slots stand one below the other: {q, k, v} of one input are one product.
+// Sizes are those of this rank's parts.
 struct MatrixTarget {
   std::vector<WeightSlot> parts;
   Packed* packed;
@@ -42,10 +44,10 @@ struct MatrixTarget {
 
   int64_t rows() const {
     int64_t n = 0;
-    for (const WeightSlot& part : parts) n += part.axes[0].size;
+    for (const WeightSlot& part : parts) n += part.axes[0].local();
     return n;
   }
-  int64_t cols() const { return parts[0].axes[1].size; }
+  int64_t cols() const { return parts[0].axes[1].local(); }
 };
 struct VectorTarget {
   std::vector<WeightSlot> parts;
@@ -53,14 +55,33 @@ struct VectorTarget {
 
   int64_t size() const {
     int64_t n = 0;
-    for (const WeightSlot& part : parts) n += part.axes[0].size;
+    for (const WeightSlot& part : parts) n += part.axes[0].local();
     return n;
   }
 };
 
 struct WeightPlan {
+  Split split;
   std::vector<MatrixTarget> matrices;
   std::vector<VectorTarget> vectors;
+  std::vector<std::string> problems;  // of what cannot be cut for so many ranks
+
+  // The axis with this rank's part of it. What cannot be cut stays whole and is a problem.
+  Axis Cut(Axis axis) {
+    const absl::StatusOr<AxisRange> part = CutAxis(axis, split.rank, split.ranks);
+    if (!part.ok()) {
+      AddProblem(part.status());
+    } else if (axis.granule > 0 && split.ranks > 1) {
+      axis.part = *part;
+    }
+    return axis;
+  }
+  void AddProblem(const absl::Status& status) {
+    std::string text = Message(status);
+    if (std::find(problems.begin(), problems.end(), text) == problems.end()) {
+      problems.push_back(std::move(text));
+    }
+  }
 
   void Matrix(Packed* packed, std::vector<WeightSlot> parts) {
     matrices.push_back({.parts = std::move(parts), .packed = packed});
