@@ -643,8 +643,10 @@ LAYER_NORM_TYPES = ("starcoder2", "phi", "falcon", "stablelm", "olmo", "mpt", "p
 GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
                  "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
-GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder", "mixtral": "llama",
-                      "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "granitemoeshared": "granitemoe"}  # where it is not the model type
+# Where it is not the model type.
+GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder",
+                      "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                      "granitemoeshared": "granitemoe"}
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
 PERMUTED = ("llama", "granite", "olmo", "mixtral", "deepseek", *GRANITE_MOES)  # rows of heads are written interleaved
 
