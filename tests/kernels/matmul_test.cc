@@ -22,7 +22,8 @@ constexpr Types kTypes[] = {
     {DType::kF32, DType::kF32, DType::kF32},   {DType::kBF16, DType::kBF16, DType::kBF16},
     {DType::kBF16, DType::kBF16, DType::kF32}, {DType::kF32, DType::kBF16, DType::kF32},
     {DType::kBF16, DType::kF32, DType::kBF16}, {DType::kF16, DType::kF16, DType::kF16},
-    {DType::kF16, DType::kF16, DType::kF32}};
+    {DType::kF16, DType::kF16, DType::kF32},   {DType::kBF16, DType::kF32, DType::kF32},
+    {DType::kF16, DType::kF32, DType::kF32}};
 
 std::string Name(const Ops& ops, const Types& t, int64_t m, int64_t n, int64_t k) {
   return std::string(ops.instruction_set) + " x=" + std::string(NameOf(t.x)) +

@@ -140,7 +140,7 @@ TEST(Reference, Experts) {
       {},
       {.renormalise = true},
       {.scoring = Scoring::kSigmoid, .renormalise = true, .epsilon = 1e-20f, .scale = 2.5f},
-      {.groups = 3, .active_groups = 2, .scale = 16},
+      {.scale = 16, .groups = 3, .active_groups = 2},
       {.scoring = Scoring::kSigmoid,
        .groups = 3,
        .active_groups = 2,
@@ -160,7 +160,7 @@ TEST(Reference, Experts) {
     };
     const std::vector<uint32_t> wanted = route(ReferenceOps(), expected);
     for (const Ops* ops : AllCpuOps()) {
-      Tensor weights(expected);
+      Tensor weights(DType::kF32, {40, 3});
       EXPECT_EQ(route(*ops, weights), wanted);
       ExpectClose(weights, expected, routing.weights == DType::kF32 ? 4e-6 : 4e-3, "route");
     }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <string>
 
 #include "tests/worker/models/golden.h"
@@ -351,6 +352,27 @@ TEST(Qwen2Moe, WindowsAreInEveryOtherOfTheFirstLayers) {
   };
   EXPECT_EQ(windows(""), (std::vector<int64_t>{0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(windows(R"(, "use_sliding_window": true)"), (std::vector<int64_t>{9, 0, 9, 0, 0, 0}));
+}
+
+// All that a token chooses are together as wide as the dense MLP.
+TEST(Qwen2Moe, FirstGgufFilesTellNoSizesOfExperts) {
+  std::ifstream file(GoldenCheckpoint("gguf_of_qwen2_moe"), std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  for (const std::string key :
+       {"expert_feed_forward_length", "expert_shared_feed_forward_length"}) {
+    const size_t at = bytes.find("qwen2moe." + key);
+    ASSERT_NE(at, std::string::npos);
+    bytes.replace(at, 9, "other----");
+  }
+  const std::string path = testing::TempDir() + "no_sizes_of_experts.gguf";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const auto checkpoint = Checkpoint::Open(path);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const ModelSpec spec = Qwen2MoeFamily().from_gguf(*(*checkpoint)->gguf(), **checkpoint);
+  EXPECT_TRUE((*checkpoint)->gguf()->status().ok()) << (*checkpoint)->gguf()->status();
+  const auto& moe = std::get<Moe>(spec.blocks[0].ffn);
+  EXPECT_EQ(moe.inner, 40);  // 80 for two
+  EXPECT_EQ(moe.shared->inner, 80);
 }
 
 TEST(GraniteMoe, DefaultsAreThoseOfTheReferenceClass) {
