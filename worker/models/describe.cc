@@ -61,7 +61,7 @@ std::string NormText(const NormSpec& norm) {
              norm.has_weight ? "" : ", no weight", norm.has_bias ? ", bias" : "");
 }
 
-std::string AttentionText(const Attention& a) {
+std::string MixerText(const Attention& a) {
   std::string text = Cat(a.heads, " heads, ", a.kv_heads, " kv_heads, head_dim ", a.head_dim, ", ",
                          a.window > 0 ? Cat("window ", a.window) : std::string("no window"));
   if (a.scale > 0) text += Cat(", scale ", a.scale);
@@ -73,6 +73,15 @@ std::string AttentionText(const Attention& a) {
   if (a.head_norm && a.norm_per_head) text += ", a norm of its own for each head";
   if (a.row_norm) text += ", norms of all queries and of all keys";
   return text + (a.head_norm && !a.norm_per_head ? ", norms of queries' and keys' heads" : "");
+}
+
+std::string MixerText(const LatentAttention& a) {
+  std::string text =
+      Cat(a.heads, " heads over a latent of ", a.kv_rank, " and a key of ", a.rope.rot_dim,
+          ", keys ", a.nope_dim, " + ", a.rope.rot_dim, ", values ", a.value_dim);
+  if (a.q_rank > 0) text += Cat(", queries from a latent of ", a.q_rank);
+  if (a.scale > 0) text += Cat(", scale ", a.scale);
+  return text + (a.bias ? ", biases" : "");
 }
 
 std::string MlpText(const Mlp& mlp) {
@@ -217,14 +226,14 @@ class Description {
 
   std::string BlockText(size_t index) const {
     const Block& block = opened_.decoder->spec().blocks[index];
-    const auto& attention = std::get<Attention>(block.mixer);
-    return Cat(Table({{"order", ResidualText(block)},
-                      {"norms", NormText(block.norm)},
-                      {"attn", AttentionText(attention)},
-                      {"rope", RopeText(attention.rope)},
-                      {"mlp", MlpText(std::get<Mlp>(block.ffn))}},
-                     "  "),
-               Table(weights_[index + 1], "  "));
+    return Cat(
+        Table({{"order", ResidualText(block)},
+               {"norms", NormText(block.norm)},
+               {"attn", std::visit([](const auto& a) { return MixerText(a); }, block.mixer)},
+               {"rope", std::visit([](const auto& a) { return RopeText(a.rope); }, block.mixer)},
+               {"mlp", MlpText(std::get<Mlp>(block.ffn))}},
+              "  "),
+        Table(weights_[index + 1], "  "));
   }
 
   std::string Blocks() const {

@@ -52,7 +52,7 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
   return absl::OkStatus();
 }
 
-absl::Status ValidateAttention(const Attention& attention) {
+absl::Status ValidateMixer(const Attention& attention) {
   constexpr int64_t kMostNormedHeads = 512;  // each is a tensor of its own
   if (attention.norm_per_head && attention.heads > kMostNormedHeads) {
     return InvalidArgument(attention.heads, " heads with norms of their own exceed ",
@@ -66,12 +66,19 @@ absl::Status ValidateAttention(const Attention& attention) {
   return ValidateRope(attention.rope, attention.head_dim);
 }
 
+absl::Status ValidateMixer(const LatentAttention& attention) {
+  SL_RETURN_IF_ERROR(ValidateNorm(attention.latent_norm));
+  if (attention.rope.rot_dim == 0) return InvalidArgument("latent attention needs a rope");
+  return ValidateRope(attention.rope, attention.rope.rot_dim);
+}
+
 }  // namespace
 
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
   SL_RETURN_IF_ERROR(Annotate(ValidateNorm(spec.final_norm), file));
   for (const Block& block : spec.blocks) {
-    const absl::Status status = ValidateAttention(std::get<Attention>(block.mixer));
+    const absl::Status status =
+        std::visit([](const auto& mixer) { return ValidateMixer(mixer); }, block.mixer);
     if (!status.ok()) return Annotate(status, file);
     const auto* moe = std::get_if<Moe>(&block.ffn);
     if (moe != nullptr && moe->active > moe->experts) {

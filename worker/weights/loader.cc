@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <numeric>
 
 #include "worker/weights/resolve.h"
@@ -23,9 +24,27 @@ int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
   return row / source.run * source.stride + source.first + row % source.run;
 }
 
+// The slot's columns, each a stored row.
+void WidenTransposed(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
+  const int64_t rows = slot.axes[0].size, cols = slot.axes[1].size;
+  const auto size = static_cast<int64_t>(SizeOf(type));
+  std::vector<std::byte> column(rows * size);
+  for (int64_t c = 0; c < cols; ++c) {
+    Dequantize(source.tensor->type, source.tensor->Row(source.first + c), rows, type,
+               column.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(out + (r * cols + c) * size, column.data() + r * size, size);
+    }
+  }
+}
+
 // The slot's rows in its own order, one below the other at `out`.
 void WidenMatrix(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
   const int64_t cols = slot.axes[1].size;
+  if (source.transposed) {
+    WidenTransposed(source, slot, type, out);
+    return;
+  }
   for (int64_t row = 0; row < slot.axes[0].size; ++row) {
     Dequantize(source.tensor->type, source.tensor->Row(StoredRow(source, slot, row)), cols, type,
                out + row * cols * SizeOf(type));
@@ -52,7 +71,7 @@ void WidenVector(const Source& source, const WeightSlot& slot, DType type, float
 // mapping.
 bool IsPlain(const std::vector<Source>& parts) {
   if (parts.size() != 1 || parts[0].order != RowOrder::kAsStored) return false;
-  if (parts[0].run != parts[0].stride) return false;
+  if (parts[0].transposed || parts[0].run != parts[0].stride) return false;
   const StoredType type = parts[0].tensor->type;
   const auto address = reinterpret_cast<uintptr_t>(parts[0].tensor->Row(parts[0].first));
   return (type == StoredType::kF32 && address % 4 == 0) ||
