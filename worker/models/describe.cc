@@ -124,13 +124,16 @@ std::string ShapeText(const WeightSlot& slot) {
   for (const Axis& axis : slot.axes) {
     text += Cat(text.empty() ? "[" : ", ", axis.name, " ", axis.size);
   }
-  return text + "]";
+  return text + (slot.expert.count > 0 ? Cat("] x ", slot.expert.count) : std::string("]"));
 }
 
 std::string StoredText(const WeightSlot& slot, const Source& source) {
   const int64_t rows = slot.axes[0].size;
   std::string text = Cat(source.tensor->name);
-  if (source.stride != rows) {
+  if (slot.expert.rows > 0 && source.tensor->shape.size() == 2) {
+    text += Cat(" rows ", source.first, "-", source.first + source.run - 1, " of every ",
+                slot.expert.rows, source.transposed ? ", transposed" : "");
+  } else if (source.stride != rows) {
     text += Cat(" rows ", source.first, "-", source.first + source.run - 1);
     if (source.run != rows) text += Cat(" of every ", source.stride);
   }
@@ -186,6 +189,7 @@ class Description {
   void Take(const std::vector<WeightSlot>& slots, const std::vector<Source>& sources) {
     for (size_t i = 0; i < slots.size(); ++i) {
       const int64_t block = BlockOf(slots[i].name);
+      if (slots[i].expert.index > 0) continue;  // like the first
       weights_[block + 1].push_back({Starred(slots[i].name, block), ShapeText(slots[i]),
                                      Starred(StoredText(slots[i], sources[i]), block)});
       for (const Axis& axis : slots[i].axes) {

@@ -49,5 +49,7 @@ const Family& PersimmonFamily();
 const Family& BigcodeFamily();
 const Family& MixtralFamily();
 const Family& Qwen3MoeFamily();
+const Family& DeepseekV2Family();
+const Family& DeepseekV3Family();
 
 }  // namespace shardline

@@ -68,7 +68,13 @@ absl::Status ValidateMixer(const Attention& attention) {
 
 absl::Status ValidateMixer(const LatentAttention& attention) {
   SL_RETURN_IF_ERROR(ValidateNorm(attention.latent_norm));
-  if (attention.rope.rot_dim == 0) return InvalidArgument("latent attention needs a rope");
+  constexpr int64_t kMostLatentHeads = 512;  // each has two matrices of its own
+  if (attention.heads > kMostLatentHeads) {
+    return InvalidArgument(attention.heads, " heads over a latent exceed ", kMostLatentHeads);
+  }
+  if (attention.rope.rot_dim == 0) {
+    return InvalidArgument("qk_rope_head_dim (rope.dimension_count) is 0");
+  }
   return ValidateRope(attention.rope, attention.rope.rot_dim);
 }
 

@@ -218,7 +218,7 @@ TEST(Formats, GiveTheSameBits) {
       }
     }
   }
-  EXPECT_EQ(copies, 22);
+  EXPECT_EQ(copies, 25);
 }
 
 // A copy of the checkpoint in which one file has other bytes.
