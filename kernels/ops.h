@@ -49,7 +49,9 @@ struct Norm {
   bool operator==(const Norm&) const = default;
 };
 
-// One layer's paged keys or values: [blocks, kv_heads, block_tokens, head_dim], contiguous.
+// One layer's paged keys and values: [blocks, kv_heads, block_tokens, head_dim], contiguous; or
+// keys alone, where values are the first columns of the same rows (v is then a view of k's memory,
+// [..., value_dim]).
 struct KvPages {
   View k;
   View v;
@@ -74,7 +76,8 @@ struct Alibi {
 
 struct AttentionArgs {
   View q;    // [tokens, heads, head_dim]
-  View out;  // [tokens, heads, head_dim]
+  View out;  // [tokens, heads, value_dim]; as many dimensions as the pages' values have, at most
+             // head_dim
   KvPages pages;
   const AttentionRow* rows = nullptr;
   int32_t row_count = 0;
@@ -115,8 +118,8 @@ struct ScratchLimits {
   int64_t max_context = 0;  // positions of one sequence
   int64_t heads = 0;
   int64_t kv_heads = 0;
-  int64_t head_dim = 0;
-  int64_t hidden = 0;  // the widest row of any call
+  int64_t head_dim = 0;  // of keys; values have at most as much
+  int64_t hidden = 0;    // the widest row of any call
 };
 
 struct Ops {
@@ -131,6 +134,11 @@ struct Ops {
 
   // y[m, n] = x[m, k] · wᵀ + bias. y: x's type or f32. bias: [n] f32 or null.
   void (*matmul)(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y);
+  // y[t, i] = x[t, i] · w[i]ᵀ: a product of its own for each head. x: [tokens, heads, k], y:
+  // [tokens, heads, n], x's type or f32; w: [heads] matrices [n, k].
+  void (*matmul_heads)(const OpContext&, const View& x, const Packed* w, const View& y);
+  // y := x. Both [tokens, heads, n] of one type.
+  void (*copy)(const OpContext&, const View& x, const View& y);
   // y[t, :] = row ids[t] of the table, times scale, or zeros where the table has no such row.
   // ids: [tokens] u32.
   void (*embed)(const OpContext&, const View& ids, const Packed& table, float scale, const View& y);
@@ -141,7 +149,8 @@ struct Ops {
   // x: [tokens, heads, head_dim]; cos, sin: [tokens, rot_dim / 2] f32.
   void (*rope)(const OpContext&, const View& x, const View& cos, const View& sin, RopeStyle style);
   // Stores token t's key and value at slot[t] = block * block_tokens + offset. k, v: [tokens,
-  // kv_heads, head_dim]; slots: [tokens] i64; rounds to the pages' type.
+  // kv_heads, head_dim]; slots: [tokens] i64; rounds to the pages' type. v is View{} where values
+  // are columns of the keys.
   void (*kv_write)(const OpContext&, const View& k, const View& v, const View& slots,
                    const KvPages& pages);
   // Causal attention over the paged cache, which already holds the rows' own keys and values:

@@ -154,6 +154,15 @@ def granite_moe(stem, model_type, **changes):
         "architectures": [stem + "ForCausalLM"], "model_type": model_type} | changes
 
 
+def deepseek(version, **changes):
+    return {"architectures": [f"DeepseekV{version}ForCausalLM"], "model_type": f"deepseek_v{version}", "vocab_size": 80,
+            "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3,
+            "num_key_value_heads": 3, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "hidden_act": "silu",
+            "rope_theta": 10000.0, "first_k_dense_replace": 1, "moe_intermediate_size": 24, "n_routed_experts": 8,
+            "num_experts_per_tok": 3, "n_shared_experts": 2, "q_lora_rank": 20, "kv_lora_rank": 24,
+            "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10} | changes
+
+
 def ramp(first, step, count):
     return [round(first + step * i, 4) for i in range(count)]
 
@@ -269,6 +278,29 @@ CHECKPOINTS = {
     "granite_moe_shared": (
         granite_moe("GraniteMoeShared", "granitemoeshared", num_local_experts=5, num_experts_per_tok=3,
                     shared_intermediate_size=40, attention_bias=True, tie_word_embeddings=True), torch.bfloat16, 1),
+    "deepseek_v2": (
+        deepseek(2, topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=2.5,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 0.707,
+                               "mscale_all_dim": 0.707, "beta_fast": 32, "beta_slow": 1}), torch.bfloat16, 1),
+    "deepseek_v2_lite": (
+        deepseek(2, topk_method="greedy", q_lora_rank=None, n_routed_experts=5, num_experts_per_tok=2,
+                 num_attention_heads=2, num_key_value_heads=2, n_group=1, topk_group=1, norm_topk_prob=False,
+                 kv_lora_rank=40, v_head_dim=16), torch.bfloat16, 1),
+    "deepseek_v2_mscales": (
+        deepseek(2, q_lora_rank=None, n_routed_experts=4, num_experts_per_tok=1, n_shared_experts=1,
+                 first_k_dense_replace=0, num_hidden_layers=1, attention_bias=True, rms_norm_eps=1e-4,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 0.9,
+                               "mscale_all_dim": 0.6}), torch.bfloat16, 1),
+    "deepseek_v3": (
+        deepseek(3, n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5, topk_method="noaux_tc",
+                 scoring_func="sigmoid", num_hidden_layers=3, n_shared_experts=1,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0,
+                               "mscale_all_dim": 1.0, "beta_fast": 32, "beta_slow": 1}), torch.bfloat16, 1),
+    "deepseek_v3_halves": (
+        deepseek(3, n_group=1, topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.5, n_routed_experts=6,
+                 q_lora_rank=None, rope_interleave=False, attention_bias=True, rms_norm_eps=1e-4,
+                 num_attention_heads=5, num_key_value_heads=5, hidden_size=40, qk_rope_head_dim=6,
+                 tie_word_embeddings=True), torch.bfloat16, 1),
     "yi_old_names": (base(num_key_value_heads=1, rope_theta=5000000.0, hidden_size=32, intermediate_size=48),
                      torch.bfloat16, 1),
     "starcoder2": (starcoder2(sliding_window=8), torch.bfloat16, 1),
@@ -350,7 +382,10 @@ GGUFS = {
 GGUF_COPIES = {f"gguf_of_{name}": name for name in (
     "llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite", "olmo2", "glm", "glm4",
     "starcoder2", "phi", "falcon_multi_query", "falcon_groups", "stablelm", "stablelm_norms_of_heads", "olmo", "mpt",
-    "bigcode", "mixtral", "qwen3_moe", "qwen2_moe", "granite_moe", "granite_moe_shared")}
+    "bigcode", "mixtral", "qwen3_moe", "qwen2_moe", "granite_moe", "granite_moe_shared", "deepseek_v2",
+    "deepseek_v2_lite", "deepseek_v3")}
+# Those written as files of 2024 are, without the names and keys of absorbed attention.
+OLD_LATENTS = ("gguf_of_deepseek_v2_lite",)
 
 
 # Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
@@ -375,6 +410,9 @@ def redraw(model, name):
                 parameter.copy_(noise)
             else:
                 parameter.copy_(noise * 1.6 / parameter.shape[-1] ** 0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
 
 
 def prompts_for(name, config):
@@ -438,7 +476,9 @@ def load(folder, config):
 # The names of experts' parts on disk: gate, up, down, and what stands before the experts and the router.
 EXPERT_NAMES = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
                 "qwen2_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
-                "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
+                "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+                "deepseek_v2": ("mlp", "gate_proj", "up_proj", "down_proj"),
+                "deepseek_v3": ("mlp", "gate_proj", "up_proj", "down_proj")}
 GRANITE_MOES = ("granitemoe", "granitemoeshared")
 GRANITE_MOE_NAMES = (("experts.gate_up_proj", "input_linear.weight"), ("experts.down_proj", "output_linear.weight"),
                      ("router.weight", "router.layer.weight"))
@@ -613,6 +653,10 @@ GGUF_NAMES = {  # of Llama and Qwen2
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b", "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
     "mlp.gate": "ffn_gate_inp", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
@@ -646,7 +690,7 @@ NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAM
 # Where it is not the model type.
 GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder",
                       "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
-                      "granitemoeshared": "granitemoe"}
+                      "granitemoeshared": "granitemoe", "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2"}
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
 PERMUTED = ("llama", "granite", "olmo", "mixtral", "deepseek", *GRANITE_MOES)  # rows of heads are written interleaved
 
@@ -654,6 +698,8 @@ PERMUTED = ("llama", "granite", "olmo", "mixtral", "deepseek", *GRANITE_MOES)  #
 def gguf_name(name, config):
     names = NAMES_BY_TYPE.get(config.model_type, GGUF_NAMES)
     stem, kind = name.rsplit(".", 1)
+    if kind == "e_score_correction_bias":
+        return f"blk.{stem.split('.')[2]}.exp_probs_b.bias"
     if stem.startswith(("model.layers.", "transformer.h.", "transformer.blocks.")):
         _, _, layer, part = stem.split(".", 3)
         return f"blk.{layer}.{names[part]}.{kind}"
@@ -741,6 +787,37 @@ def add_expert_keys(writer, config):
         writer.add_expert_shared_feed_forward_length(shared)
 
 
+def write_deepseek_keys(writer, config, old):
+    """As llama.cpp's converter does; files of 2024 tell of heads where later ones tell of the absorbed key."""
+    rope, key = config.qk_rope_head_dim, config.qk_nope_head_dim + config.qk_rope_head_dim
+    writer.add_head_count_kv(config.num_key_value_heads if old else 1)
+    writer.add_key_length(key if old else config.kv_lora_rank + rope)
+    writer.add_value_length(config.v_head_dim if old else config.kv_lora_rank)
+    if not old:
+        writer.add_key_length_mla(key)
+        writer.add_value_length_mla(config.v_head_dim)
+    if config.q_lora_rank is not None:
+        writer.add_q_lora_rank(config.q_lora_rank)
+    writer.add_kv_lora_rank(config.kv_lora_rank)
+    writer.add_rope_dimension_count(rope)
+    writer.add_leading_dense_block_count(config.first_k_dense_replace)
+    writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    writer.add_expert_shared_count(config.n_shared_experts)
+    writer.add_expert_weights_scale(config.routed_scaling_factor)
+    writer.add_expert_weights_norm(config.norm_topk_prob)
+    if config.model_type == "deepseek_v3":
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    if not old:
+        writer.add_expert_group_count(config.n_group)
+        writer.add_expert_group_used_count(config.topk_group)
+    scaling = config.rope_parameters
+    if scaling["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
+
+
 def gguf_writer(path, config, scaling):
     writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES.get(config.model_type, config.model_type))
     if config.model_type in LAYER_NORM_TYPES:
@@ -751,14 +828,17 @@ def gguf_writer(path, config, scaling):
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    if config.model_type.startswith("deepseek_v"):
+        write_deepseek_keys(writer, config, path.parent.name in OLD_LATENTS)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
-    writer.add_rope_dimension_count(int(head_dim * (rope.get("partial_rotary_factor") or 1)))
+    if not config.model_type.startswith("deepseek_v"):
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_rope_dimension_count(int(head_dim * (rope.get("partial_rotary_factor") or 1)))
     writer.add_vocab_size(config.vocab_size)
     if config.model_type == "gemma3_text":
         writer.add_sliding_window(config.sliding_window)
@@ -828,6 +908,16 @@ def add_experts(writer, key, kind, **parts):
         writer.add_tensor(f"blk.{key.split('.')[2]}.ffn_{part}_exps.weight", data, raw_dtype=tensor_type)
 
 
+def add_latents(writer, key, kind, rows, config):
+    """What makes keys and values of a latent, [heads, rank, key] (for queries) and [heads, value, rank]."""
+    heads = rows.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
+    parts = {"k": heads[:, : config.qk_nope_head_dim].swapaxes(1, 2), "v": heads[:, config.qk_nope_head_dim :]}
+    tensor_type = gguf.GGMLQuantizationType[kind]
+    for part, matrices in parts.items():
+        data = gguf.quants.quantize(np.ascontiguousarray(matrices), tensor_type)
+        writer.add_tensor(f"blk.{key.split('.')[2]}.attn_{part}_b.weight", data, raw_dtype=tensor_type)
+
+
 def write_gguf(writer, model, kind):
     """Returns the weights as the file has them, with the names and rows of transformers."""
     config, stored = model.config, {}
@@ -841,6 +931,9 @@ def write_gguf(writer, model, kind):
             rows = stacked_qkv(rows, config)
         if heads:
             rows = permute(rows, heads)
+        if key.endswith(".kv_b_proj.weight") and writer.path.parent.name not in OLD_LATENTS:
+            add_latents(writer, key, kind, rows, config)
+            continue
         if key.endswith(".experts.gate_up_proj"):
             add_experts(writer, key, kind, gate=rows[:, : rows.shape[1] // 2], up=rows[:, rows.shape[1] // 2 :])
             continue

@@ -42,7 +42,7 @@ struct AttentionItem {
 };
 
 // A softmax in progress for `rows` = queries * group pairs of (query, head): maxima [rows], sums
-// [rows], weighted values [rows, padded head_dim], all f32, unnormalised.
+// [rows], weighted values [rows, padded value_dim], all f32, unnormalised.
 struct AttentionState {
   float* max = nullptr;
   float* sum = nullptr;
@@ -50,8 +50,8 @@ struct AttentionState {
 };
 
 constexpr int64_t PaddedHeadDim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
-constexpr int64_t AttentionStateFloats(int64_t rows, int64_t head_dim) {
-  return (rows * (2 + PaddedHeadDim(head_dim)) + 15) / 16 * 16;
+constexpr int64_t AttentionStateFloats(int64_t rows, int64_t value_dim) {
+  return (rows * (2 + PaddedHeadDim(value_dim)) + 15) / 16 * 16;
 }
 
 struct Kernels {

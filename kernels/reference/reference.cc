@@ -50,6 +50,19 @@ void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, 
   out.copy_(bias ? sum + TensorOf(*bias) : sum);
 }
 
+void MatmulHeads(const OpContext&, const View& x, const Packed* w, const View& y) {
+  const c10::InferenceMode guard;
+  const at::Tensor in = TensorOf(x), out = TensorOf(y);
+  for (int64_t i = 0; i < x.shape[1]; ++i) {
+    out.select(1, i).copy_(at::linear(F32(in.select(1, i)), F32(TensorOf(w[i]))));
+  }
+}
+
+void Copy(const OpContext&, const View& x, const View& y) {
+  const c10::InferenceMode guard;
+  TensorOf(y).copy_(TensorOf(x));
+}
+
 void Embed(const OpContext&, const View& ids, const Packed& table, float scale, const View& y) {
   const c10::InferenceMode guard;
   const at::Tensor row = TensorOf(ids).to(at::kLong);  // those past 2^31 are negative
@@ -91,7 +104,7 @@ void KvWrite(const OpContext&, const View& k, const View& v, const View& slots,
     target.index_put_({block, offset}, TensorOf(from).to(TorchType(to.type)));
   };
   store(k, pages.k);
-  store(v, pages.v);
+  if (v.data != nullptr) store(v, pages.v);
 }
 
 // Positions [begin, end) of a block table's sequence: [kv_heads, end - begin, head_dim] f32.
@@ -251,6 +264,8 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .packed_bytes = PackedBytes,
                                .pack = Pack,
                                .matmul = Matmul,
+                               .matmul_heads = MatmulHeads,
+                               .copy = Copy,
                                .embed = Embed,
                                .rms_norm = RmsNorm,
                                .rope = Rope,

@@ -54,6 +54,34 @@ TEST(Reference, Matmul) {
   }
 }
 
+TEST(Reference, MatmulOfHeadsAndCopy) {
+  Machine machine(2);
+  for (DType type : kFloats) {
+    constexpr int64_t kTokens = 9, kHeads = 3, kN = 33, kK = 40;
+    Tensor x(type, {kTokens, kHeads, kK}), w(type, {kN, kK}), expected(type, {kTokens, kHeads, kN});
+    x.Random(1), w.Random(2);
+    const auto run = [&](const Ops& ops, const View& y) {
+      const Weights weights(ops, w, type);
+      const Packed packed[kHeads] = {weights.packed, weights.packed, weights.packed};
+      ops.matmul_heads(machine, x, packed, y);
+    };
+    const auto copied = [&](const Ops& ops) {
+      Tensor y(type, {kTokens, kHeads, kK});
+      ops.copy(machine, x.view().Columns(3, 7), y.view().Columns(30, 7));
+      return y;
+    };
+    run(ReferenceOps(), expected);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor y(expected);
+      run(*ops, y);
+      ExpectClose(y, expected, 1e-6 * kK, std::string(ops->instruction_set));
+      const Tensor out = copied(*ops);
+      EXPECT_TRUE(out.SameBits(copied(ReferenceOps())));
+      EXPECT_EQ(out.Get(kK + 30), x.Get(kK + 3));
+    }
+  }
+}
+
 TEST(Reference, EmbedAndPack) {
   Machine machine;
   for (DType stored : kFloats) {
@@ -203,9 +231,9 @@ TEST(Reference, PagedAttention) {
   Machine machine(2);
   for (DType type : kFloats) {
     for (DType cache : kFloats) {
-      constexpr int64_t kTokens = 300, kHeads = 6, kKvHeads = 2, kHeadDim = 24, kBlock = 16;
-      Tensor q(type, {kTokens, kHeads, kHeadDim}), k(type, {kTokens, kKvHeads, kHeadDim}), v(k),
-          expected(q);
+      constexpr int64_t kTokens = 300, kHeads = 6, kKvHeads = 2, kHeadDim = 24, kBlock = 16,
+                        kShared = 10;
+      Tensor q(type, {kTokens, kHeads, kHeadDim}), k(type, {kTokens, kKvHeads, kHeadDim}), v(k);
       q.Random(1), k.Random(2), v.Random(3);
       std::vector<int32_t> blocks(19);
       for (int i = 0; i < 19; ++i) blocks[i] = (i * 7 + 3) % 19;
@@ -215,11 +243,14 @@ TEST(Reference, PagedAttention) {
       const AttentionRow row{
           .first_token = 0, .token_count = kTokens, .first_position = 0, .blocks = blocks.data()};
       const float slopes[kHeads] = {0.5f, 0.25f, 0.125f, 0.0625f, 0.75f, 0.01f};
-      for (const int64_t window : {0, 1, 20, 300}) {  // with biases where it is 20 or 300
+      // With biases where the window is 20 or 300, and values within the keys where it is 301.
+      for (const int64_t window : {0, 1, 20, 300, 301}) {
+        const bool shared = window == 301;
+        Tensor expected(type, {kTokens, kHeads, shared ? kShared : kHeadDim});
         const auto run = [&](const Ops& ops, const View& out) {
           Tensor kp(cache, {19, kKvHeads, kBlock, kHeadDim}), vp(kp);
-          const KvPages pages{.k = kp, .v = vp};
-          ops.kv_write(machine, k, v, slot, pages);
+          const KvPages pages{.k = kp, .v = shared ? kp.view().Columns(0, kShared) : vp.view()};
+          ops.kv_write(machine, k, shared ? View{} : v.view(), slot, pages);
           ops.attention(machine, {.q = q,
                                   .out = out,
                                   .pages = pages,
@@ -235,7 +266,7 @@ TEST(Reference, PagedAttention) {
         };
         const auto reference_pages = run(ReferenceOps(), expected);
         for (const Ops* ops : AllCpuOps()) {
-          Tensor out(q);
+          Tensor out(expected);
           const auto pages = run(*ops, out);
           EXPECT_TRUE(pages.first.SameBits(reference_pages.first));
           EXPECT_TRUE(pages.second.SameBits(reference_pages.second));

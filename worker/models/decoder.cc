@@ -13,6 +13,9 @@ namespace {
 std::unique_ptr<Layer> MakeLayer(const Attention& spec, int64_t hidden, int rope) {
   return std::make_unique<AttentionLayer>(spec, hidden, rope);
 }
+std::unique_ptr<Layer> MakeLayer(const LatentAttention& spec, int64_t hidden, int rope) {
+  return std::make_unique<LatentAttentionLayer>(spec, hidden, rope);
+}
 std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
   return std::make_unique<MlpLayer>(spec, hidden);
 }
@@ -21,9 +24,29 @@ std::unique_ptr<Layer> MakeLayer(const Moe& spec, int64_t hidden, int) {
   return std::make_unique<MoeLayer>(spec, hidden);
 }
 
-int64_t WidestInner(const Mlp& mlp) { return mlp.inner; }
-int64_t WidestInner(const Moe& moe) {
-  return std::max(moe.inner, moe.shared ? moe.shared->inner : 0);
+Rope RopeOf(const Attention& spec) { return spec.rope; }
+Rope RopeOf(const LatentAttention& spec) { return spec.rope; }
+
+// What a part asks of the scratch memory.
+void Raise(const Attention& spec, ScratchLimits& limits) {
+  limits.heads = std::max(limits.heads, spec.heads);
+  limits.kv_heads = std::max(limits.kv_heads, spec.kv_heads);
+  limits.head_dim = std::max(limits.head_dim, spec.head_dim);
+  limits.hidden = std::max(limits.hidden, spec.heads * spec.head_dim);
+}
+void Raise(const LatentAttention& spec, ScratchLimits& limits) {
+  const int64_t key = spec.kv_rank + spec.rope.rot_dim;
+  limits.heads = std::max(limits.heads, spec.heads);
+  limits.kv_heads = std::max<int64_t>(limits.kv_heads, 1);
+  limits.head_dim = std::max(limits.head_dim, key);
+  limits.hidden =
+      std::max({limits.hidden, spec.heads * std::max(key, spec.value_dim), spec.q_rank});
+}
+void Raise(const Mlp& spec, ScratchLimits& limits) {
+  limits.hidden = std::max(limits.hidden, spec.inner);
+}
+void Raise(const Moe& spec, ScratchLimits& limits) {
+  limits.hidden = std::max({limits.hidden, spec.inner, spec.shared ? spec.shared->inner : 0});
 }
 
 // As an element of the model's type holds it.
@@ -39,7 +62,7 @@ bool IsParallel(const Block& block) {
 
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
   return a.all_kv_heads == b.all_kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
-         a.window == b.window;
+         a.window == b.window && a.shared_values == b.shared_values;
 }
 
 }  // namespace
@@ -74,7 +97,7 @@ absl::Status Decoder::Start(MappedMemory weights, ModelInfo info) {
 }
 
 void Decoder::AddBlock(const Block& block, int64_t index) {
-  const Rope& rope = std::get<Attention>(block.mixer).rope;
+  const Rope rope = std::visit([](const auto& mixer) { return RopeOf(mixer); }, block.mixer);
   const auto known = std::find(ropes_.begin(), ropes_.end(), rope);
   const auto rope_index = static_cast<int>(known - ropes_.begin());
   if (known == ropes_.end() && rope.rot_dim > 0) {
@@ -124,13 +147,10 @@ ScratchLimits Decoder::Limits() const {
   ScratchLimits limits{.max_tokens = options_.max_batch_tokens,
                        .max_context = options_.max_context,
                        .hidden = spec_.hidden};
+  const auto raise = [&limits](const auto& part) { Raise(part, limits); };
   for (const Block& block : spec_.blocks) {
-    const auto& attention = std::get<Attention>(block.mixer);
-    const int64_t inner = std::visit([](const auto& ffn) { return WidestInner(ffn); }, block.ffn);
-    limits.heads = std::max(limits.heads, attention.heads);
-    limits.kv_heads = std::max(limits.kv_heads, attention.kv_heads);
-    limits.head_dim = std::max(limits.head_dim, attention.head_dim);
-    limits.hidden = std::max({limits.hidden, attention.heads * attention.head_dim, inner});
+    std::visit(raise, block.mixer);
+    std::visit(raise, block.ffn);
   }
   return limits;
 }

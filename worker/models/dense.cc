@@ -84,8 +84,9 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
                   checkpoint.Find("blk.0.attn_qkv.bias") != nullptr,
       .out_bias = checkpoint.Find("blk.0.attn_output.bias") != nullptr,
   };
-  if (config.Int("*.attention.value_length", 1, kMostHeadDim, attention.head_dim) !=
-      attention.head_dim) {
+  const bool latent = config.Has("*.attention.kv_lora_rank");
+  if (!latent && config.Int("*.attention.value_length", 1, kMostHeadDim, attention.head_dim) !=
+                     attention.head_dim) {
     config.Refuse("*.attention.value_length", "is not the key length");
   }
   const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),

@@ -57,8 +57,9 @@ void PlaceExpertsBySteps(HfConfig& config, ModelSpec& spec, const Moe& moe) {
   });
 }
 
-void PlaceExpertsAfterDense(HfConfig& config, ModelSpec& spec, const Moe& moe) {
-  const int64_t first = config.Int("first_k_dense_replace", 0, kMostLayer, 0);
+void PlaceExpertsAfterDense(HfConfig& config, ModelSpec& spec, const Moe& moe,
+                            int64_t dense_layers) {
+  const int64_t first = config.Int("first_k_dense_replace", 0, kMostLayer, dense_layers);
   const int64_t step = config.Int("moe_layer_freq", 1, kMostLayer, 1);
   PlaceExperts(spec, moe, [&](int64_t i) { return i >= first && i % step == 0; });
 }

@@ -18,8 +18,10 @@ constexpr int64_t kMostExperts = 1 << 12;
 void PlaceExperts(ModelSpec& spec, const Moe& moe, const std::function<bool(int64_t)>& sparse);
 // Qwen's rule: every `decoder_sparse_step`th block, but for those that `mlp_only_layers` lists.
 void PlaceExpertsBySteps(HfConfig& config, ModelSpec& spec, const Moe& moe);
-// DeepSeek's: every `moe_layer_freq`th block from `first_k_dense_replace` on.
-void PlaceExpertsAfterDense(HfConfig& config, ModelSpec& spec, const Moe& moe);
+// DeepSeek's: every `moe_layer_freq`th block from `first_k_dense_replace` on, which is
+// `dense_layers` unless it is told.
+void PlaceExpertsAfterDense(HfConfig& config, ModelSpec& spec, const Moe& moe,
+                            int64_t dense_layers = 0);
 
 // GGUF: in the blocks from `leading_dense_block_count` on, if the file tells of experts. `moe` says
 // what the architecture has: the router and sizes, unless the file tells, and with a `shared` that

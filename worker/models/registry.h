@@ -53,5 +53,7 @@ const Family& ChatglmFamily();
 const Family& Qwen2MoeFamily();
 const Family& GraniteMoeFamily();
 const Family& DeepseekFamily();
+const Family& DeepseekV2Family();
+const Family& DeepseekV3Family();
 
 }  // namespace shardline

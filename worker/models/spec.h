@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/layers/attention.h"
+#include "worker/layers/latent_attention.h"
 #include "worker/layers/mlp.h"
 #include "worker/layers/moe.h"
 #include "worker/layers/norm.h"
@@ -27,7 +28,7 @@ enum class Residual : uint8_t {
 struct Block {
   Residual residual = Residual::kSequential;
   NormSpec norm;
-  std::variant<Attention> mixer;
+  std::variant<Attention, LatentAttention> mixer;
   std::variant<Mlp, Moe> ffn;
   double residual_scale = 1;  // of what is added to the stream
 };

@@ -55,7 +55,7 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
   return absl::OkStatus();
 }
 
-absl::Status ValidateAttention(const Attention& attention) {
+absl::Status ValidateMixer(const Attention& attention) {
   constexpr int64_t kMostNormedHeads = 512;  // each is a tensor of its own
   if (attention.norm_per_head && attention.heads > kMostNormedHeads) {
     return InvalidArgument(attention.heads, " heads with norms of their own exceed ",
@@ -100,12 +100,25 @@ absl::Status ValidateMoe(const Moe& moe) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateMixer(const LatentAttention& attention) {
+  SL_RETURN_IF_ERROR(ValidateNorm(attention.latent_norm));
+  constexpr int64_t kMostLatentHeads = 512;  // each has two matrices of its own
+  if (attention.heads > kMostLatentHeads) {
+    return InvalidArgument(attention.heads, " heads over a latent exceed ", kMostLatentHeads);
+  }
+  if (attention.rope.rot_dim == 0) {
+    return InvalidArgument("qk_rope_head_dim (rope.dimension_count) is 0");
+  }
+  return ValidateRope(attention.rope, attention.rope.rot_dim);
+}
+
 }  // namespace
 
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
   SL_RETURN_IF_ERROR(Annotate(ValidateNorm(spec.final_norm), file));
   for (const Block& block : spec.blocks) {
-    const absl::Status status = ValidateAttention(std::get<Attention>(block.mixer));
+    const absl::Status status =
+        std::visit([](const auto& mixer) { return ValidateMixer(mixer); }, block.mixer);
     if (!status.ok()) return Annotate(status, file);
     if (const auto* moe = std::get_if<Moe>(&block.ffn)) {
       SL_RETURN_IF_ERROR(Annotate(ValidateMoe(*moe), file));

@@ -19,7 +19,7 @@ struct StateStorage::Group {
   int32_t blocks;
   int64_t table_size;          // entries per slot
   size_t plane_bytes;          // keys, or values, of one layer
-  MemoryPool pool;             // [layers, 2, plane_bytes]
+  MemoryPool pool;             // [layers, planes, plane_bytes]
   std::vector<int32_t> table;  // [slots, table_size]
 
   // Keys, or values, of one layer in one block.
@@ -41,7 +41,7 @@ absl::StatusOr<std::unique_ptr<StateStorage>> StateStorage::Create(
     Group group{.shape = shape, .blocks = blocks_per_group[g]};
     group.table_size = (max_context + kBlockTokens - 1) / kBlockTokens;
     group.plane_bytes = (group.blocks * group.block_plane() + 4095) / 4096 * 4096;
-    auto pool = MemoryPool::Create(group.plane_bytes * 2 * shape.layers);
+    auto pool = MemoryPool::Create(group.plane_bytes * shape.planes() * shape.layers);
     if (!pool.ok()) {
       return ResourceExhausted("KV cache: ", Message(pool.status()), "; lower --kv-cache-bytes");
     }
@@ -80,7 +80,8 @@ int64_t StateStorage::Populate(int64_t first, size_t bytes, const std::stop_toke
     const size_t begin = first * group.block_plane();
     const size_t length =
         std::max<int64_t>(0, std::min<int64_t>(end, group.blocks) - first) * group.block_plane();
-    for (int plane = 0; plane < 2 * group.shape.layers && !stop.stop_requested(); ++plane) {
+    for (int plane = 0; plane < group.shape.planes() * group.shape.layers && !stop.stop_requested();
+         ++plane) {
       group.pool.Populate(group.plane_bytes * plane + begin, length);
     }
   }
@@ -97,11 +98,12 @@ void StateStorage::Apply(const std::vector<BlockUpdate>& updates) {
 
 KvPages StateStorage::pages(int group, int layer) const {
   const Group& g = groups_[group];
-  std::byte* keys = g.pool.data() + g.plane_bytes * 2 * layer;
+  std::byte* keys = g.pool.data() + g.plane_bytes * g.shape.planes() * layer;
   const auto view = [&](std::byte* data) {
     return View::Contiguous(data, g.shape.type,
                             {g.blocks, g.shape.kv_heads, kBlockTokens, g.shape.head_dim});
   };
+  if (g.shape.shared_values > 0) return {view(keys), view(keys).Columns(0, g.shape.shared_values)};
   return {view(keys), view(keys + g.plane_bytes)};
 }
 

@@ -26,10 +26,14 @@ struct StateGroup {
   int head_dim = 0;
   DType type = DType::kF32;
   int64_t window = 0;  // 0: full attention
+  // > 0: values are the first so many columns of the keys, and have no memory of their own.
+  int shared_values = 0;
 
+  // Of a layer: keys, and values.
+  int planes() const { return shared_values > 0 ? 1 : 2; }
   // Keys and values of all layers for kBlockTokens positions.
   size_t block_bytes() const {
-    return size_t{2} * layers * kv_heads * head_dim * kBlockTokens * SizeOf(type);
+    return size_t{1} * planes() * layers * kv_heads * head_dim * kBlockTokens * SizeOf(type);
   }
 };
 
@@ -45,7 +49,8 @@ class StateStorage {
   ~StateStorage();
 
   void Apply(const std::vector<BlockUpdate>& updates);
-  // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group.
+  // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group; shared values are
+  // columns of the keys.
   KvPages pages(int group, int layer) const;
   // Block table of `slot`: entry i holds positions [i * kBlockTokens, (i + 1) * kBlockTokens).
   const int32_t* blocks(int group, uint32_t slot) const;

@@ -24,6 +24,20 @@ int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
   return row / source.run * source.stride + source.first + row % source.run;
 }
 
+// A slot whose columns are stored as rows; both are whole on every rank.
+void WidenTransposed(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
+  const int64_t rows = slot.axes[0].size, cols = slot.axes[1].size;
+  const auto size = static_cast<int64_t>(SizeOf(type));
+  std::vector<std::byte> column(rows * size);
+  for (int64_t c = 0; c < cols; ++c) {
+    Dequantize(source.tensor->type, source.tensor->Row(source.first + c), rows, type,
+               column.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(out + (r * cols + c) * size, column.data() + r * size, size);
+    }
+  }
+}
+
 // Elements [first, first + count) of a stored row. Quantised types are read by whole blocks.
 void WidenPiece(const StoredTensor& tensor, int64_t row, int64_t first, int64_t count, DType type,
                 std::byte* out, std::vector<std::byte>& blocks) {
@@ -42,6 +56,7 @@ void WidenPiece(const StoredTensor& tensor, int64_t row, int64_t first, int64_t 
 // This rank's rows and columns of the slot in its own order, one below the other at `out`.
 void WidenMatrix(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
   const Axis &rows = slot.axes[0], &cols = slot.axes[1];
+  if (source.transposed) return WidenTransposed(source, slot, type, out);
   std::vector<std::byte> blocks;
   for (int64_t i = 0; i < rows.local(); ++i) {
     WidenPiece(*source.tensor, StoredRow(source, slot, rows.begin() + i), cols.begin(),
@@ -73,7 +88,7 @@ const std::byte* FirstRow(const Source& source, const WeightSlot& slot) {
 // from the mapping.
 bool IsPlain(const std::vector<Source>& parts, const WeightSlot& slot) {
   if (parts.size() != 1 || parts[0].order != RowOrder::kAsStored) return false;
-  if (parts[0].run != parts[0].stride || slot.axes[1].part) return false;
+  if (parts[0].transposed || parts[0].run != parts[0].stride || slot.axes[1].part) return false;
   const StoredType type = parts[0].tensor->type;
   const auto address = reinterpret_cast<uintptr_t>(FirstRow(parts[0], slot));
   return (type == StoredType::kF32 && address % 4 == 0) ||

@@ -22,6 +22,9 @@ enum class RowOrder : uint8_t {
 enum class Fusion : uint8_t {
   kStacked,  // one part below the other, in the product's order
   kByGroup,  // by key-value head: its queries' rows, its key's, its value's
+  // By expert or head, whose slots are products of their own: see ExpertPlace. Of `joined` alone.
+  kByExpert,
+  kByExpertTransposed,  // and the tensor's rows are the slot's columns
 };
 
 // "*" stands for a number, the block's or a head's. Weight and bias of a slot follow one rule: slot
@@ -34,7 +37,7 @@ struct NameRule {
   std::string slot;
   std::string tensor;
   RowOrder order = RowOrder::kAsStored;
-  // Where a file has no such tensor: one that holds several slots of the same product, or has
+  // Where a file has no such tensor, or `tensor` is empty: one that holds several slots, or has
   // another name. Empty: there is none.
   std::string joined = {};
   Fusion fusion = Fusion::kStacked;

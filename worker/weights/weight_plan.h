@@ -20,10 +20,13 @@ enum class VectorForm : uint8_t {
   kExact,    // as stored: a norm weight to which the file's writer has added one
 };
 
-// Which of several experts a tensor belongs to.
+// Which of several experts (or heads, where each has a matrix of its own) a tensor belongs to.
 struct ExpertPlace {
   int64_t index = 0;
   int64_t count = 0;  // 0: to none
+  // In a tensor that holds other slots of them too: how many rows each has, and where this slot's
+  // begin among them.
+  int64_t rows = 0, first = 0;
 };
 
 // One tensor of the model as its layer names it.

@@ -90,6 +90,21 @@ TEST(StateStorage, PagesOfLayersDoNotOverlapAndStartAtZero) {
   EXPECT_EQ((*storage)->pages(1, 0).k.shape[0], 3);
 }
 
+TEST(StateStorage, SharedValuesAreColumnsOfTheKeys) {
+  const StateGroup group{.layers = 2, .kv_heads = 1, .head_dim = 12, .shared_values = 8};
+  EXPECT_EQ(group.block_bytes(), 2u * 12 * kBlockTokens * sizeof(float));
+  auto storage = StateStorage::Create({group}, {5}, 1, 80);
+  ASSERT_TRUE(storage.ok()) << storage.status();
+  const KvPages first = (*storage)->pages(0, 0), second = (*storage)->pages(0, 1);
+  for (const KvPages& pages : {first, second}) {
+    EXPECT_EQ(pages.v.data, pages.k.data);
+    EXPECT_EQ(pages.v.shape, (std::array<int64_t, 4>{5, 1, kBlockTokens, 8}));
+    EXPECT_EQ(pages.v.stride, pages.k.stride);
+  }
+  for (int64_t i = 0; i < first.k.elements(); ++i) first.k.as<float>()[i] = 1;
+  for (int64_t i = 0; i < second.k.elements(); ++i) ASSERT_EQ(second.k.as<float>()[i], 0);
+}
+
 TEST(StateStorage, AppliesUpdatesInOrder) {
   const std::vector<StateGroup> groups(2, {.layers = 1, .kv_heads = 1, .head_dim = 4});
   auto storage = StateStorage::Create(groups, {9, 9}, 3, 33);  // three blocks of 16 a slot
