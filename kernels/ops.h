@@ -181,6 +181,9 @@ struct Ops {
   // type; rows: [y's rows] u32, no two the same; weights: [y's rows] f32.
   void (*add_rows)(const OpContext&, const View& x, const View& rows, const View& weights,
                    const View& y);
+  // out = parts[0] + ... + parts[count - 1], added in this order in f32 and rounded once; the same
+  // bits in every instruction set. All contiguous and of out's type; out may be one of the parts.
+  void (*sum)(const OpContext&, const void* const* parts, int count, const View& out);
 };
 
 // The CPU's own kernels at the fastest instruction set of this machine;

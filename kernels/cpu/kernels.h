@@ -83,6 +83,8 @@ struct Kernels {
                 const View& weights, int64_t begin, int64_t end);
   void (*add_rows)(const View& x, const View& rows, const View& weights, const View& y,
                    int64_t begin, int64_t end);
+  // Elements [begin, end) of the contiguous out and of every part.
+  void (*sum)(const void* const* parts, int count, const View& out, int64_t begin, int64_t end);
 
   // Bytes of thread-private memory that attend_split needs.
   int64_t (*attention_bytes)(int64_t rows, int64_t head_dim);

@@ -206,6 +206,10 @@ struct Functions {
       kKernels.add_rows(x, rows, weights, y, begin, end);
     });
   }
+  static void Sum(const OpContext& context, const void* const* parts, int count, const View& out) {
+    ForRows(context, out.elements(), count,
+            [&](int64_t begin, int64_t end) { kKernels.sum(parts, count, out, begin, end); });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -227,7 +231,8 @@ struct Functions {
             .activate = Activate,
             .clamp = Clamp,
             .route = Route,
-            .add_rows = AddRows};
+            .add_rows = AddRows,
+            .sum = Sum};
   }
 };
 

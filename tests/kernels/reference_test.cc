@@ -208,6 +208,22 @@ TEST(Reference, Experts) {
   }
 }
 
+TEST(Reference, Sum) {
+  Machine machine;
+  for (DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
+    Tensor a(type, {3, 70}), b(type, {3, 70}), c(type, {3, 70});
+    a.Random(1, 100.0f), b.Random(2), c.Random(3, 0.01f);
+    const void* parts[] = {a.view().data, b.view().data, c.view().data};
+    Tensor expected(type, {3, 70});
+    ReferenceOps().sum(machine, parts, 3, expected);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor sum(type, {3, 70});
+      ops->sum(machine, parts, 3, sum);
+      EXPECT_TRUE(sum.SameBits(expected)) << ops->instruction_set << " " << NameOf(type);
+    }
+  }
+}
+
 TEST(Reference, Rope) {
   Machine machine;
   for (DType type : kFloats) {

@@ -23,6 +23,7 @@ extern const Kernels kKernels = {
     .clamp = Clamp,
     .route = Route,
     .add_rows = AddRows,
+    .sum = Sum,
     .attention_bytes = AttentionBytes,
     .attend_split = AttendSplit,
     .attend_merge = AttendMerge,
