@@ -567,7 +567,7 @@ class Always(torch.nn.Module):
 
 
 @torch.no_grad()
-def deepseek(name, config):
+def deepseek_model(name, config):
     """The first DeepSeek mixture, as transformers' Qwen2-MoE whose shared experts' gate is always open; without shared
     experts theirs are 0."""
     layers, shared = config["num_hidden_layers"], config["n_shared_experts"] or 0
@@ -599,7 +599,7 @@ def make_deepseek(name, changes):
                         n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=24, n_shared_experts=2,
                         first_k_dense_replace=1, moe_layer_freq=1, norm_topk_prob=False, scoring_func="softmax",
                         num_hidden_layers=3) | changes
-    model = deepseek(name, config)
+    model = deepseek_model(name, config)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     tensors = {key: value.to(torch.bfloat16) for key, value in unstacked(model.state_dict(), "qwen2_moe").items()
                if not (key == "lm_head.weight" and config.get("tie_word_embeddings"))
@@ -610,7 +610,7 @@ def make_deepseek(name, changes):
 
 def make_deepseek_copy(name, original):
     folder = fresh(name)
-    model = deepseek(original, json.loads((GOLDEN / original / "config.json").read_text()))
+    model = deepseek_model(original, json.loads((GOLDEN / original / "config.json").read_text()))
     model.config.model_type = "deepseek"
     write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "BF16")
     shutil.copy(GOLDEN / original / "reference.safetensors", folder)
