@@ -123,25 +123,37 @@ void Prefill(benchmark::State& state, const Ops& ops, DType type, int64_t m, int
   state.counters["x_linear"] = Median(torchs) / Median(ours);
 }
 
+struct Heads {
+  int64_t heads, kv_heads, head_dim;
+  int64_t shared_values = 0;  // > 0: values are the first so many columns of the keys
+};
+constexpr Heads kSmall{9, 3, 64};          // the default model's
+constexpr Heads kLatent{16, 1, 576, 512};  // DeepSeek V2-Lite's
+
 // `rows` sequences of `context` positions; each attends with its last `tokens` tokens. Caches of
 // several layers, so that decoding reads memory.
-void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, int64_t context,
-            int64_t tokens) {
-  constexpr int64_t kHeads = 9, kKvHeads = 3, kHeadDim = 64, kBlock = 32, kLayers = 30;
+void Attend(benchmark::State& state, const Ops& ops, DType type, const Heads& heads, int64_t rows,
+            int64_t context, int64_t tokens) {
+  constexpr int64_t kBlock = 32, kLayers = 30;
+  const bool shared = heads.shared_values > 0;
+  const int64_t value_dim = shared ? heads.shared_values : heads.head_dim;
   const int64_t blocks = rows * ((context + kBlock - 1) / kBlock);
-  testing::Tensor q(type, {rows * tokens, kHeads, kHeadDim}), out(q);
+  testing::Tensor q(type, {rows * tokens, heads.heads, heads.head_dim});
+  testing::Tensor out(type, {rows * tokens, heads.heads, value_dim});
   q.Random(1);
-  const size_t cache = static_cast<size_t>(blocks * kKvHeads * kBlock * kHeadDim) * SizeOf(type);
-  Memory memory(cache * 2 * kLayers);
+  const size_t cache =
+      static_cast<size_t>(blocks * heads.kv_heads * kBlock * heads.head_dim) * SizeOf(type);
+  const int64_t planes = (shared ? 1 : 2) * kLayers;
+  Memory memory(cache * planes);
   testing::Tensor some(type, {1, static_cast<int64_t>(cache / SizeOf(type))});
   some.Random(2);
   std::vector<KvPages> layers;
-  for (int64_t i = 0; i < 2 * kLayers; ++i) {
+  for (int64_t i = 0; i < planes; ++i) {
     void* at = static_cast<char*>(memory.data()) + static_cast<size_t>(i) * cache;
     std::memcpy(at, some.view().data, cache);
-    const View view = View::Contiguous(at, type, {blocks, kKvHeads, kBlock, kHeadDim});
-    if (i % 2 == 0) layers.push_back({.k = view, .v = view});
-    layers.back().v = view;
+    const View view = View::Contiguous(at, type, {blocks, heads.kv_heads, kBlock, heads.head_dim});
+    if (shared || i % 2 == 0) layers.push_back({.k = view, .v = view});
+    layers.back().v = view.Columns(0, value_dim);
   }
   std::vector<int32_t> table(static_cast<size_t>(blocks));
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
@@ -156,7 +168,7 @@ void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, i
   ThreadPool pool(kThreads);
   std::vector<double> ours, reads;
   for (auto _ : state) {
-    reads.push_back(Seconds([&] { Read(pool, memory.data(), cache * 2 * kLayers); }));
+    reads.push_back(Seconds([&] { Read(pool, memory.data(), cache * planes); }));
     ours.push_back(Seconds([&] {
       for (const KvPages& pages : layers) {
         ops.attention(machine, {.q = q,
@@ -173,7 +185,8 @@ void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, i
   state.counters["%probe"] = 100 * Median(reads) / Median(ours);
   double pairs = 0;  // (query, position)
   for (int64_t t = 0; t < tokens; ++t) pairs += static_cast<double>(rows * (context - t));
-  state.counters["GFLOP/s"] = 4 * pairs * kHeads * kHeadDim * kLayers / Median(ours) / 1e9;
+  const auto flops = static_cast<double>(2 * heads.heads * (heads.head_dim + value_dim) * kLayers);
+  state.counters["GFLOP/s"] = pairs * flops / Median(ours) / 1e9;
 }
 
 // All products and operations of one step of a 30-layer model (the default one's shapes): `rows`
@@ -340,11 +353,14 @@ void Register() {
                                                   {16, 512, 1},
                                                   {1, 512, 512},
                                                   {1, 4096, 512}}) {
-        add("attention/rows" + std::to_string(rows) + "/context" + std::to_string(context) +
-                "/tokens" + std::to_string(tokens) + end,
-            9, [ops, type, rows = rows, context = context, tokens = tokens](benchmark::State& s) {
-              Attend(s, *ops, type, rows, context, tokens);
-            });
+        const std::string shape = "/rows" + std::to_string(rows) + "/context" +
+                                  std::to_string(context) + "/tokens" + std::to_string(tokens) +
+                                  end;
+        for (const Heads* heads : {&kSmall, &kLatent}) {
+          add((heads == &kSmall ? "attention" : "latent_attention") + shape, 9,
+              [ops, type, heads, rows = rows, context = context, tokens = tokens](
+                  benchmark::State& s) { Attend(s, *ops, type, *heads, rows, context, tokens); });
+        }
       }
     }
   }

@@ -285,7 +285,9 @@ class Description {
         {"state group", "layers", "kv_heads", "head_dim", "window", "type", "bytes per block"}};
     for (const StateGroup& group : opened_.decoder->state_groups()) {
       rows.push_back({Cat(rows.size() - 1), Cat(group.layers), Cat(group.kv_heads),
-                      Cat(group.head_dim),
+                      Cat(group.head_dim, group.shared_values > 0
+                                              ? Cat(" (values: ", group.shared_values, " of it)")
+                                              : std::string()),
                       group.window > 0 ? Cat(group.window) : std::string("none"),
                       std::string(NameOf(group.type)), Cat(group.block_bytes())});
     }
