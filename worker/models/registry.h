@@ -49,5 +49,7 @@ const Family& PersimmonFamily();
 const Family& BigcodeFamily();
 const Family& MixtralFamily();
 const Family& Qwen3MoeFamily();
+const Family& MambaFamily();
+const Family& FalconMambaFamily();
 
 }  // namespace shardline

@@ -66,12 +66,20 @@ absl::Status ValidateAttention(const Attention& attention) {
   return ValidateRope(attention.rope, attention.head_dim);
 }
 
+absl::Status ValidateMixer(const Attention& attention) { return ValidateAttention(attention); }
+absl::Status ValidateMixer(const Mamba& mamba) {
+  const bool ok = !mamba.part_norm || (std::isfinite(*mamba.part_norm) && *mamba.part_norm >= 0);
+  return ok ? absl::OkStatus()
+            : InvalidArgument("mixer_rms_eps ", *mamba.part_norm, " is negative");
+}
+
 }  // namespace
 
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {
   SL_RETURN_IF_ERROR(Annotate(ValidateNorm(spec.final_norm), file));
   for (const Block& block : spec.blocks) {
-    const absl::Status status = ValidateAttention(std::get<Attention>(block.mixer));
+    const absl::Status status =
+        std::visit([](const auto& mixer) { return ValidateMixer(mixer); }, block.mixer);
     if (!status.ok()) return Annotate(status, file);
     const auto* moe = std::get_if<Moe>(&block.ffn);
     if (moe != nullptr && moe->active > moe->experts) {

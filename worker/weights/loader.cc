@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <numeric>
 
 #include "worker/weights/resolve.h"
@@ -37,14 +38,27 @@ float RoundTo(DType type, float x) {
   return type == DType::kF16 ? WidenF16(RoundToF16(x)) : x;
 }
 
+float InForm(VectorForm form, DType type, float x) {
+  switch (form) {
+    case VectorForm::kRounded:
+      return RoundTo(type, x);
+    case VectorForm::kPlusOne:
+      return 1.0f + RoundTo(type, x);
+    case VectorForm::kExact:
+      return x;
+    case VectorForm::kNegExp:
+      return static_cast<float>(-std::exp(double{x}));
+  }
+  return x;
+}
+
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
-  const int64_t size = slot.axes[0].size, count = source.tensor->elements();
+  const int64_t size = slot.elements(), count = source.tensor->elements();
+  const int64_t row = size / slot.axes[0].size;  // elements of one
   std::vector<float> stored(count);
   Dequantize(source.tensor->type, source.tensor->data.data(), count, DType::kF32, stored.data());
   for (int64_t i = 0; i < size; ++i) {
-    float x = stored[StoredRow(source, slot, i)];
-    if (slot.form != VectorForm::kExact) x = RoundTo(type, x);
-    out[i] = slot.form == VectorForm::kPlusOne ? 1.0f + x : x;
+    out[i] = InForm(slot.form, type, stored[StoredRow(source, slot, i / row) * row + i % row]);
   }
 }
 
@@ -89,7 +103,7 @@ void FillVector(const VectorTarget& target, const std::vector<Source>& parts, DT
   auto* out = reinterpret_cast<float*>(memory);
   for (size_t p = 0; p < parts.size(); ++p) {
     WidenVector(parts[p], target.parts[p], type, out);
-    out += target.parts[p].axes[0].size;
+    out += target.parts[p].elements();
   }
 }
 

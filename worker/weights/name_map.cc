@@ -80,6 +80,7 @@ MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert
       }
       const size_t hash = tensor.find('#');
       if (hash != std::string::npos) tensor.replace(hash, 1, Cat(expert));
+      if (tensor.ends_with('.')) return tensor.substr(0, tensor.size() - 1);
       return tensor + std::string(slot.substr(dot));
     };
     const auto one_expert = [](const std::string& tensor) {

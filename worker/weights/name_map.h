@@ -26,7 +26,7 @@ enum class Fusion : uint8_t {
 
 // "*" stands for a number, the block's or a head's. Weight and bias of a slot follow one rule: slot
 // "*.attn.q" with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of
-// one product may share a tensor.
+// one product may share a tensor. A tensor that ends with a dot is the whole name without it.
 // In the name of an expert's tensor "#" stands for the expert's number; without one the tensor
 // holds all experts, [experts, out, in].
 struct NameRule {

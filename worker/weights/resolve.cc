@@ -92,7 +92,10 @@ class Resolver {
         slot.axes.size() == 1 && rows > slot.axes[0].size &&
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
     if (all_experts) shape.insert(shape.begin(), slot.expert.count);
-    if (tensor->shape != shape && !rows_of_heads) {
+    // Filters of single channels, [channels, 1, taps], are a matrix.
+    const bool filters = tensor->shape.size() == 3 && tensor->shape[1] == 1 &&
+                         shape == std::vector{tensor->shape[0], tensor->shape[2]};
+    if (tensor->shape != shape && !rows_of_heads && !filters) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }
