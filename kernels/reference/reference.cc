@@ -5,6 +5,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cstring>
+#include <limits>
 
 #include "kernels/ops.h"
 #include "kernels/reference/tensor.h"
@@ -49,9 +50,25 @@ void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, 
   out.copy_(bias ? sum + TensorOf(*bias) : sum);
 }
 
+void MatmulHeads(const OpContext&, const View& x, const Packed* w, const View& y) {
+  const c10::InferenceMode guard;
+  const at::Tensor in = TensorOf(x), out = TensorOf(y);
+  for (int64_t i = 0; i < x.shape[1]; ++i) {
+    out.select(1, i).copy_(at::linear(F32(in.select(1, i)), F32(TensorOf(w[i]))));
+  }
+}
+
+void Copy(const OpContext&, const View& x, const View& y) {
+  const c10::InferenceMode guard;
+  TensorOf(y).copy_(TensorOf(x));
+}
+
 void Embed(const OpContext&, const View& ids, const Packed& table, float scale, const View& y) {
   const c10::InferenceMode guard;
-  TensorOf(y).copy_(F32(TensorOf(table).index_select(0, TensorOf(ids))) * scale);
+  const at::Tensor row = TensorOf(ids).to(at::kLong);  // those past 2^31 are negative
+  const at::Tensor has = row.ge(0).logical_and(row.lt(table.rows));
+  const at::Tensor rows = F32(TensorOf(table).index_select(0, row.where(has, 0))) * scale;
+  TensorOf(y).copy_(rows.where(has.unsqueeze(1), 0));
 }
 
 void RmsNorm(const OpContext&, const View& x, const View& weight, Norm norm, const View& y) {
@@ -88,7 +105,7 @@ void KvWrite(const OpContext&, const View& k, const View& v, const View& slots,
     target.index_put_({block, offset}, TensorOf(from).to(TorchType(to.type)));
   };
   store(k, pages.k);
-  store(v, pages.v);
+  if (v.data != nullptr) store(v, pages.v);
 }
 
 // Positions [begin, end) of a block table's sequence: [kv_heads, end - begin, head_dim] f32.
@@ -199,15 +216,35 @@ void LayerNorm(const OpContext&, const View& x, const View* weight, const View* 
   TensorOf(y).copy_(normal);
 }
 
-void Route(const OpContext&, const View& scores, bool renormalise, const View& ids,
-           const View& weights) {
+// The `count` largest of every row: ones where they stand, zeros elsewhere; of equals the first.
+std::pair<at::Tensor, at::Tensor> Largest(const at::Tensor& x, int64_t count) {
+  const auto [sorted, index] = x.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const at::Tensor chosen = index.slice(1, 0, count);
+  return {chosen, at::zeros_like(x).scatter_(1, chosen, 1)};
+}
+
+void Route(const OpContext&, const Routing& routing, const View& scores, const View* bias,
+           const View& ids, const View& weights) {
   const c10::InferenceMode guard;
-  const at::Tensor all = at::softmax(TensorOf(scores), -1);
-  auto [chosen, index] = all.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
-  chosen = chosen.slice(1, 0, ids.shape[1]);
-  if (renormalise) chosen = chosen / chosen.sum(-1, /*keepdim=*/true);
-  TensorOf(weights).copy_(chosen);
-  const at::Tensor first = index.slice(1, 0, ids.shape[1]).to(at::kInt).contiguous();
+  const int64_t tokens = scores.shape[0], experts = scores.shape[1];
+  const at::Tensor logits = F32(TensorOf(scores).to(TorchType(routing.logits)));
+  const at::Tensor all =
+      routing.scoring == Scoring::kSoftmax ? at::softmax(logits, -1) : at::sigmoid(logits);
+  at::Tensor keys = bias != nullptr ? all + TensorOf(*bias) : all;
+  const at::Tensor grouped = keys.view({tokens, routing.groups, -1});
+  const at::Tensor of_groups = routing.group_score == GroupScore::kLargest
+                                   ? grouped.amax(-1)
+                                   : std::get<0>(grouped.topk(2, -1)).sum(-1);
+  const at::Tensor open = Largest(of_groups, routing.active_groups)
+                              .second.repeat_interleave(experts / routing.groups, 1);
+  keys = keys.masked_fill(open == 0, -std::numeric_limits<float>::infinity());
+  const at::Tensor index = Largest(keys, ids.shape[1]).first;
+  at::Tensor chosen = all.gather(1, index);
+  if (routing.renormalise) {
+    chosen = chosen / (chosen.sum(-1, /*keepdim=*/true) + routing.epsilon);
+  }
+  TensorOf(weights).copy_(F32(chosen.to(TorchType(routing.weights))) * routing.scale);
+  const at::Tensor first = index.to(at::kInt).contiguous();
   std::memcpy(ids.data, first.data_ptr(), ids.bytes());
 }
 
@@ -276,6 +313,8 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .packed_bytes = PackedBytes,
                                .pack = Pack,
                                .matmul = Matmul,
+                               .matmul_heads = MatmulHeads,
+                               .copy = Copy,
                                .embed = Embed,
                                .rms_norm = RmsNorm,
                                .rope = Rope,

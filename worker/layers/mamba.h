@@ -45,6 +45,7 @@ class MambaLayer final : public Layer {
 
   Mamba spec_;
   int64_t hidden_;
+  int64_t inner_;  // channels of this rank
   StatePlace place_;
   Linear in_, select_, dt_, out_;
   View conv_, conv_bias_;    // [inner * taps], [inner] f32

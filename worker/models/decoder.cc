@@ -13,6 +13,9 @@ namespace {
 std::unique_ptr<Layer> MakeLayer(const Attention& spec, int64_t hidden, int rope) {
   return std::make_unique<AttentionLayer>(spec, hidden, rope);
 }
+std::unique_ptr<Layer> MakeLayer(const LatentAttention& spec, int64_t hidden, int rope) {
+  return std::make_unique<LatentAttentionLayer>(spec, hidden, rope);
+}
 std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
   return std::make_unique<MlpLayer>(spec, hidden);
 }
@@ -26,6 +29,7 @@ std::unique_ptr<Layer> MakeLayer(const Mamba& spec, int64_t hidden, int) {
 std::unique_ptr<Layer> MakeLayer(std::monostate, int64_t, int) { return nullptr; }
 
 Rope RopeOf(const Attention& spec) { return spec.rope; }
+Rope RopeOf(const LatentAttention& spec) { return spec.rope; }
 Rope RopeOf(const Mamba&) { return {}; }
 
 // What a part asks of the scratch memory.
@@ -35,6 +39,14 @@ void Raise(const Attention& spec, ScratchLimits& limits) {
   limits.head_dim = std::max(limits.head_dim, spec.head_dim);
   limits.hidden = std::max(limits.hidden, spec.heads * spec.head_dim);
 }
+void Raise(const LatentAttention& spec, ScratchLimits& limits) {
+  const int64_t key = spec.kv_rank + spec.rope.rot_dim;
+  limits.heads = std::max(limits.heads, spec.heads);
+  limits.kv_heads = std::max<int64_t>(limits.kv_heads, 1);
+  limits.head_dim = std::max(limits.head_dim, key);
+  limits.hidden =
+      std::max({limits.hidden, spec.heads * std::max(key, spec.value_dim), spec.q_rank});
+}
 void Raise(const Mamba& spec, ScratchLimits& limits) {
   limits.hidden = std::max({limits.hidden, spec.inner, spec.dt_rank});
 }
@@ -42,7 +54,7 @@ void Raise(const Mlp& spec, ScratchLimits& limits) {
   limits.hidden = std::max(limits.hidden, spec.inner);
 }
 void Raise(const Moe& spec, ScratchLimits& limits) {
-  limits.hidden = std::max(limits.hidden, spec.inner);
+  limits.hidden = std::max({limits.hidden, spec.inner, spec.shared ? spec.shared->inner : 0});
 }
 void Raise(std::monostate, ScratchLimits&) {}
 
@@ -58,8 +70,8 @@ bool IsParallel(const Block& block) {
 }
 
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
-  return a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
-         a.window == b.window && a.parts == b.parts;
+  return a.all_kv_heads == b.all_kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
+         a.window == b.window && a.shared_values == b.shared_values && a.parts == b.parts;
 }
 
 }  // namespace
@@ -78,6 +90,7 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
                   .logit_scale = static_cast<float>(spec_.logit_scale),
                   .logit_cap = static_cast<float>(spec_.logit_cap)}),
       final_norm_(spec_.final_norm, spec_.hidden) {
+  plan_.split = {options_.group->rank(), options_.group->size()};
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
   for (size_t i = 0; i < spec_.blocks.size(); ++i) {
@@ -169,6 +182,7 @@ size_t Decoder::LayerBytes() const {
 void Decoder::Carve(Workspace& arena) {
   const int64_t tokens = options_.max_batch_tokens;
   ids_ = arena.Take(DType::kU32, {tokens});
+  head_memory_ = embedding_.Take(arena, std::min(tokens, kLogitRows), options_.group->size());
   const DType stream = spec_.wide_stream ? DType::kF32 : type_;
   x_ = arena.Take(stream, {tokens, spec_.hidden});
   h_ = arena.Take(type_, {tokens, spec_.hidden});
@@ -248,7 +262,8 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
   const auto tokens = static_cast<int64_t>(plan.tokens.size());
   step_.state = &state;
   step_.tokens = tokens;
-  std::memcpy(ids_.data, plan.tokens.data(), tokens * sizeof(uint32_t));
+  const auto first_token = static_cast<uint32_t>(embedding_.first_token());
+  for (int64_t i = 0; i < tokens; ++i) ids_.as<uint32_t>()[i] = plan.tokens[i] - first_token;
   for (size_t i = 0; i < ropes_.size(); ++i) {
     rope_steps_[i] = {cos_[i].Rows(0, tokens), sin_[i].Rows(0, tokens)};
     rope_tables_[i].Fill(plan, rope_steps_[i].cos, rope_steps_[i].sin);
@@ -304,11 +319,14 @@ absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
     case Residual::kParallelTwoNorms: {
       const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
       const View mixed = mixed_.Rows(0, step_.tokens);
+      StepContext partial = step_;  // the two parts' sum is summed over ranks once
+      partial.partial = true;
       block.norm1->Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, mixed));
+      SL_RETURN_IF_ERROR(block.mixer->Forward(partial, memory, h, mixed));
       if (block.norm2) block.norm2->Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      SL_RETURN_IF_ERROR(block.ffn->Forward(partial, memory, h, h));
       step_.ops->add(step_.op, h, mixed);
+      SL_RETURN_IF_ERROR(step_.group->AllReduce(h));
       if (block.scale != 1) step_.ops->scale(step_.op, h, block.scale, 0);
       step_.ops->add(step_.op, x, h);
       break;
@@ -335,7 +353,7 @@ absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
   FillStep(plan, state);
   const View x = x_.Rows(0, step_.tokens), h = h_.Rows(0, step_.tokens);
   const View positions = spec_.learned_positions > 0 ? positions_.Rows(0, step_.tokens) : View{};
-  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), positions, h, x);
+  SL_RETURN_IF_ERROR(embedding_.Embed(step_, ids_.Rows(0, step_.tokens), positions, h, x));
   for (const RunBlock& block : blocks_) {
     SL_RETURN_IF_ERROR(Run(block, x, h));
     if (options_.at_work) options_.at_work();
@@ -350,8 +368,8 @@ absl::Status Decoder::Logits(int64_t first, int64_t count, const View& logits) {
       logits.shape[1] != spec_.vocabulary) {
     return Internal("logits of rows ", first, "+", count, " of ", wanted_, " do not fit");
   }
-  if (count > 0) embedding_.Logits(step_, h_.Rows(first, count), logits.Rows(0, count));
-  return absl::OkStatus();
+  if (count == 0) return absl::OkStatus();
+  return embedding_.Logits(step_, h_.Rows(first, count), head_memory_, logits.Rows(0, count));
 }
 
 }  // namespace shardline

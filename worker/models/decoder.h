@@ -78,6 +78,7 @@ class Decoder final : public Model {
   View mixed_;      // the same, a mixer's output in a parallel block
   std::vector<View> cos_, sin_;  // per rope: [max tokens, rot_dim / 2] f32
   std::vector<View> slots_;      // per group: [max tokens] i64
+  EmbeddingAndHead::Buffers head_memory_;
   View layer_memory_, scratch_;
   std::vector<GroupStep> group_steps_;
   std::vector<RopeStep> rope_steps_;

@@ -61,7 +61,7 @@ std::string NormText(const NormSpec& norm) {
              norm.has_weight ? "" : ", no weight", norm.has_bias ? ", bias" : "");
 }
 
-std::string AttentionText(const Attention& a) {
+std::string MixerText(const Attention& a) {
   std::string text = Cat(a.heads, " heads, ", a.kv_heads, " kv_heads, head_dim ", a.head_dim, ", ",
                          a.window > 0 ? Cat("window ", a.window) : std::string("no window"));
   if (a.scale > 0) text += Cat(", scale ", a.scale);
@@ -73,6 +73,15 @@ std::string AttentionText(const Attention& a) {
   if (a.head_norm && a.norm_per_head) text += ", a norm of its own for each head";
   if (a.row_norm) text += ", norms of all queries and of all keys";
   return text + (a.head_norm && !a.norm_per_head ? ", norms of queries' and keys' heads" : "");
+}
+
+std::string MixerText(const LatentAttention& a) {
+  std::string text =
+      Cat(a.heads, " heads over a latent of ", a.kv_rank, " and a key of ", a.rope.rot_dim,
+          ", keys ", a.nope_dim, " + ", a.rope.rot_dim, ", values ", a.value_dim);
+  if (a.q_rank > 0) text += Cat(", queries from a latent of ", a.q_rank);
+  if (a.scale > 0) text += Cat(", scale ", a.scale);
+  return text + (a.bias ? ", biases" : "");
 }
 
 std::string FfnText(const Mlp& mlp) {
@@ -94,13 +103,27 @@ std::string FfnText(const Mlp& mlp) {
 }
 
 std::string FfnText(const Moe& moe) {
-  return Cat(moe.active, " of ", moe.experts, " experts, inner ", moe.inner,
-             moe.renormalise ? ", weights sum to one" : "");
+  const Router& router = moe.router;
+  const Routing& routing = router.routing;
+  std::string text = Cat(moe.active, " of ", moe.experts, " experts, inner ", moe.inner, ", ",
+                         routing.scoring == Scoring::kSoftmax ? "softmax" : "sigmoid",
+                         router.in_f32 ? " in f32" : "", router.choice_bias ? ", choice bias" : "");
+  if (routing.groups > 1) {
+    text += Cat(" of the best ", routing.active_groups, " of ", routing.groups, " groups");
+  }
+  if (routing.renormalise) text += ", weights that sum to one";
+  if (routing.scale != 1) text += Cat(", times ", routing.scale);
+  if (!moe.shared) return text;
+  return Cat(text, "; shared: ", FfnText(*moe.shared), moe.shared_gate ? ", gate" : "");
 }
 
 // What a mixer is and how it rotates.
 std::vector<Row> MixerRows(const Attention& attention) {
-  return {{"attn", AttentionText(attention)}, {"rope", RopeText(attention.rope)}};
+  return {{"attn", MixerText(attention)}, {"rope", RopeText(attention.rope)}};
+}
+
+std::vector<Row> MixerRows(const LatentAttention& attention) {
+  return {{"attn", MixerText(attention)}, {"rope", RopeText(attention.rope)}};
 }
 
 std::vector<Row> MixerRows(const Mamba& m) {
@@ -134,13 +157,16 @@ std::string ShapeText(const WeightSlot& slot) {
   for (const Axis& axis : slot.axes) {
     text += Cat(text.empty() ? "[" : ", ", axis.name, " ", axis.size);
   }
-  return text + "]";
+  return text + (slot.expert.count > 0 ? Cat("] x ", slot.expert.count) : std::string("]"));
 }
 
 std::string StoredText(const WeightSlot& slot, const Source& source) {
   const int64_t rows = slot.axes[0].size;
   std::string text = Cat(source.tensor->name);
-  if (source.stride != rows) {
+  if (slot.expert.rows > 0 && source.tensor->shape.size() == 2) {
+    text += Cat(" rows ", source.first, "-", source.first + source.run - 1, " of every ",
+                slot.expert.rows, source.transposed ? ", transposed" : "");
+  } else if (source.stride != rows) {
     text += Cat(" rows ", source.first, "-", source.first + source.run - 1);
     if (source.run != rows) text += Cat(" of every ", source.stride);
   }
@@ -196,6 +222,7 @@ class Description {
   void Take(const std::vector<WeightSlot>& slots, const std::vector<Source>& sources) {
     for (size_t i = 0; i < slots.size(); ++i) {
       const int64_t block = BlockOf(slots[i].name);
+      if (slots[i].expert.index > 0) continue;  // like the first
       weights_[block + 1].push_back({Starred(slots[i].name, block), ShapeText(slots[i]),
                                      Starred(StoredText(slots[i], sources[i]), block)});
       for (const Axis& axis : slots[i].axes) {

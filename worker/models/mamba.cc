@@ -74,15 +74,15 @@ NameTable MixerNames(std::string_view layer, const std::vector<std::string_view>
                     {"*.attn.conv", name(2)},
                     {"*.attn.select", name(3)},
                     {"*.attn.dt", name(4)},
-                    {"*.attn.a", name(5)},
-                    {"*.attn.d", name(6)},
+                    {"*.attn.a.weight", name(5)},
+                    {"*.attn.d.weight", name(6)},
                     {"*.attn.o", name(7)}}};
 }
 
 NameTable HfMambaNames(const Checkpoint&) {
   NameTable names = MixerNames("backbone.layers.*.",
                                {"norm", "mixer.in_proj", "mixer.conv1d", "mixer.x_proj",
-                                "mixer.dt_proj", "mixer.A_log.", "mixer.D.", "mixer.out_proj"});
+                                "mixer.dt_proj", "mixer.A_log", "mixer.D", "mixer.out_proj"});
   SetRule(names,
           {.slot = "embed", .tensor = "backbone.embeddings", .joined = "backbone.embedding"});
   Rename(names, "head", "lm_head");
@@ -93,7 +93,7 @@ NameTable HfMambaNames(const Checkpoint&) {
 
 NameTable GgufMambaNames(const Checkpoint&) {
   NameTable names = MixerNames("blk.*.", {"attn_norm", "ssm_in", "ssm_conv1d", "ssm_x", "ssm_dt",
-                                          "ssm_a.", "ssm_d.", "ssm_out"});
+                                          "ssm_a", "ssm_d", "ssm_out"});
   Rename(names, "embed", "token_embd");
   Rename(names, "head", "output");
   Rename(names, "final_norm", "output_norm");

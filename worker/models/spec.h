@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/layers/attention.h"
+#include "worker/layers/latent_attention.h"
 #include "worker/layers/mamba.h"
 #include "worker/layers/mlp.h"
 #include "worker/layers/moe.h"
@@ -28,7 +29,7 @@ enum class Residual : uint8_t {
 struct Block {
   Residual residual = Residual::kSequential;
   NormSpec norm;
-  std::variant<Attention, Mamba> mixer;
+  std::variant<Attention, LatentAttention, Mamba> mixer;
   std::variant<Mlp, Moe, std::monostate> ffn;  // monostate: none, only with kSequential
   double residual_scale = 1;                   // of what is added to the stream
 };

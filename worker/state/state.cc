@@ -115,7 +115,9 @@ KvPages StateStorage::pages(int group, int layer) const {
     return View::Contiguous(g.array(layer, array), g.shape.type,
                             {g.blocks, g.shape.kv_heads, kBlockTokens, g.shape.head_dim});
   };
-  return {view(0), view(1)};
+  const View keys = view(0);
+  if (g.shape.shared_values > 0) return {keys, keys.Columns(0, g.shape.shared_values)};
+  return {keys, view(1)};
 }
 
 View StateStorage::part(int group, int layer, int part) const {

@@ -31,10 +31,13 @@ struct StatePart {
 // Declared by the model's layers.
 struct StateGroup {
   int layers = 0;
-  int kv_heads = 0;  // on this rank
+  int kv_heads = 0;      // on this rank
+  int all_kv_heads = 0;  // on all ranks: these tell groups apart, so that ranks have the same ones
   int head_dim = 0;
   DType type = DType::kF32;
   int64_t window = 0;            // 0: full attention
+  // > 0: values are the first so many columns of the keys, and have no memory of their own.
+  int shared_values = 0;
   std::vector<StatePart> parts;  // of a recurrent layer, which has none of the above but `layers`
 
   bool recurrent() const { return !parts.empty(); }
@@ -42,8 +45,9 @@ struct StateGroup {
   std::vector<size_t> array_bytes() const {
     std::vector<size_t> bytes;
     for (const StatePart& part : parts) bytes.push_back(part.bytes());
-    if (!recurrent())
-      bytes.assign(2, size_t{1} * kv_heads * head_dim * kBlockTokens * SizeOf(type));
+    if (recurrent()) return bytes;
+    bytes.assign(shared_values > 0 ? 1 : 2,
+                 size_t{1} * kv_heads * head_dim * kBlockTokens * SizeOf(type));
     return bytes;
   }
   // One block in all layers.
@@ -66,7 +70,8 @@ class StateStorage {
   ~StateStorage();
 
   void Apply(const std::vector<BlockUpdate>& updates);
-  // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group.
+  // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group; shared values are
+  // columns of the keys.
   KvPages pages(int group, int layer) const;
   // [blocks, rows, cols] of one part of a recurrent group's layer. What a block holds when it is
   // first taken is undefined: at position 0 a layer starts from zeros of its own.

@@ -197,5 +197,26 @@ TEST(Load, LargeStepsOnThreads) {
       .Run(1500);
 }
 
+TEST(Load, RecurrentStatesAlone) {
+  Load({.max_sequences = 7,
+        .max_batch_tokens = 20,
+        .context_tokens = 120,
+        .state = MockState::kRecurrent,
+        .recurrent_blocks = 5},
+       5)
+      .Run(800);
+}
+
+TEST(Load, RecurrentStatesBesideAttention) {
+  Load({.max_sequences = 5,
+        .max_batch_tokens = 7,
+        .blocks = 9,
+        .context_tokens = 120,
+        .state = MockState::kBoth,
+        .recurrent_blocks = 5},
+       6)
+      .Run(800);
+}
+
 }  // namespace
 }  // namespace shardline
