@@ -400,8 +400,9 @@ OLD_LATENTS = ("gguf_of_deepseek_v2_lite",)
 
 
 # Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
-# chooses the other one, in transformers as well, and no bound on the result holds.
-OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3}
+# chooses the other one, in transformers as well, and no bound on the result holds. The same with a recurrence whose
+# state or stream comes near zero before it is normed.
+OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "mamba_biases": 6, "falcon_mamba": 8}
 
 
 def redraw(model, name):

@@ -278,8 +278,10 @@ void Conv(const OpContext&, const ConvArgs& args) {
   for (int32_t r = 0; r < args.row_count; ++r) {
     const AttentionRow& row = args.rows[r];
     const at::Tensor inputs = at::cat({StateOf(args.state, row), RowsOf(args.x, row)});
-    const at::Tensor sum =
-        at::conv1d(inputs.t().unsqueeze(0), weight, bias, 1, 0, 1, channels).squeeze(0).t();
+    const at::Tensor sum = at::conv1d(inputs.t().unsqueeze(0), weight, bias, at::IntArrayRef{1},
+                                      at::IntArrayRef{0}, at::IntArrayRef{1}, channels)
+                               .squeeze(0)
+                               .t();
     TensorOf(args.y.Rows(row.first_token, row.token_count))
         .copy_(at::silu(F32(sum.to(TorchType(args.y.type)))));
     TensorOf(args.state)[row.blocks[0]].copy_(inputs.slice(0, inputs.size(0) - before));
