@@ -25,7 +25,7 @@ ModelSpec MakeSpec(const Mamba& mixer, double eps, bool wide, int64_t layers) {
 ModelSpec FromHf(HfConfig& config, bool part_norms) {
   RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
-  const int64_t hidden = config.Int("hidden_size", 1, kMostHidden, part_norms ? 4096 : 768);
+  const int64_t hidden = config.Int("hidden_size", 1, kMostHidden, 768);
   const int64_t expand = config.Int("expand", 1, kMostHidden, 2);
   const int64_t auto_rank = (hidden + 15) / 16;
   const bool is_auto = config.IsString("time_step_rank", "auto");
@@ -39,8 +39,8 @@ ModelSpec FromHf(HfConfig& config, bool part_norms) {
   if (part_norms) mixer.part_norm = static_cast<float>(config.Float("mixer_rms_eps", 1e-6));
   ModelSpec spec = MakeSpec(mixer, config.Float("layer_norm_epsilon", 1e-5),
                             config.Bool("residual_in_fp32", true),
-                            config.Int("num_hidden_layers", 1, kMostLayers, part_norms ? 64 : 32));
-  spec.vocabulary = config.Int("vocab_size", 1, kMostVocabulary, part_norms ? 65024 : 50280);
+                            config.Int("num_hidden_layers", 1, kMostLayers, 32));
+  spec.vocabulary = config.Int("vocab_size", 1, kMostVocabulary, 50280);
   spec.hidden = hidden;
   spec.tied_head = config.Bool("tie_word_embeddings", true);
   return spec;
