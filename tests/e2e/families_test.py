@@ -80,6 +80,19 @@ class Families(unittest.TestCase):
             self.assertEqual([bits(answer) for answer in answers], [bits(answer) for answer in alone], flags)
         return alone
 
+    def test_fewer_recurrent_states_than_sequences(self):
+        self.take("mamba")
+        server = Server(models.checkpoint("mamba"), "--dtype=f32", "--max-sequences=16", "--kv-cache-bytes=40000")
+        try:
+            self.assertEqual(server.metrics()["shardline_kv_blocks_total"], 2)
+            answers = server.generate_all(self.requests * 3)
+            server.settle()
+        finally:
+            self.assertEqual(server.stop(), 0)
+        self.check_reference(answers[:len(self.cases)])
+        for answer, again in zip(answers, answers[len(self.requests):]):
+            self.assertEqual(bits(answer), bits(again))
+
     def test_joined_queries_keys_and_values(self):
         with tempfile.TemporaryDirectory() as folder:
             for name in JOINED:

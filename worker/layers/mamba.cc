@@ -5,7 +5,8 @@
 
 namespace shardline {
 
-MambaLayer::MambaLayer(const Mamba& spec, int64_t hidden) : spec_(spec), hidden_(hidden), inner_(spec.inner) {
+MambaLayer::MambaLayer(const Mamba& spec, int64_t hidden)
+    : spec_(spec), hidden_(hidden), inner_(spec.inner) {
   if (spec_.part_norm) ones_.assign(std::max(spec_.dt_rank, spec_.state), 1.0f);
 }
 
@@ -30,9 +31,8 @@ void MambaLayer::Declare(const std::string& prefix, WeightPlan& plan) {
 }
 
 std::optional<StateGroup> MambaLayer::state(DType type) const {
-  return StateGroup{
-      .layers = 1,
-      .parts = {{type, spec_.taps - 1, inner_}, {DType::kF32, spec_.state, inner_}}};
+  return StateGroup{.layers = 1,
+                    .parts = {{type, spec_.taps - 1, inner_}, {DType::kF32, spec_.state, inner_}}};
 }
 
 MambaLayer::Buffers MambaLayer::Take(Workspace& workspace, DType type, int64_t tokens) const {

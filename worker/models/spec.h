@@ -47,7 +47,8 @@ struct ModelSpec {
   double logit_cap = 0;                // > 0: logits become cap * tanh(logit / cap)
   int64_t learned_positions = 0;       // added to embeddings; 0: none
   bool head_bias = false;
-  bool wide_stream = false;  // the residual stream is f32 whatever the model's type
+  // The residual stream is f32 whatever the model's type. Only with RMS norms before the parts.
+  bool wide_stream = false;
 };
 
 // Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong

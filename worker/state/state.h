@@ -35,7 +35,7 @@ struct StateGroup {
   int all_kv_heads = 0;  // on all ranks: these tell groups apart, so that ranks have the same ones
   int head_dim = 0;
   DType type = DType::kF32;
-  int64_t window = 0;            // 0: full attention
+  int64_t window = 0;  // 0: full attention
   // > 0: values are the first so many columns of the keys, and have no memory of their own.
   int shared_values = 0;
   std::vector<StatePart> parts;  // of a recurrent layer, which has none of the above but `layers`
