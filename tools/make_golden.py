@@ -297,8 +297,8 @@ CHECKPOINTS = {
                  rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 0.9,
                                "mscale_all_dim": 0.6}), torch.bfloat16, 1),
     "deepseek_v3": (
-        deepseek(3, n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5, topk_method="noaux_tc",
-                 scoring_func="sigmoid", num_hidden_layers=3, n_shared_experts=1,
+        deepseek(3, n_routed_experts=6, num_experts_per_tok=2, n_group=3, topk_group=2, norm_topk_prob=True,
+                 routed_scaling_factor=2.5, topk_method="noaux_tc", scoring_func="sigmoid", n_shared_experts=1,
                  rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0,
                                "mscale_all_dim": 1.0, "beta_fast": 32, "beta_slow": 1}), torch.bfloat16, 1),
     "deepseek_v3_halves": (
@@ -400,9 +400,10 @@ OLD_LATENTS = ("gguf_of_deepseek_v2_lite",)
 
 
 # Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
-# chooses the other one, in transformers as well, and no bound on the result holds. The same with a recurrence whose
-# state or stream comes near zero before it is normed.
-OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "mamba_biases": 6, "falcon_mamba": 8}
+# chooses the other one, in transformers as well, and no bound on the result holds.
+# The same with a recurrence whose state or stream comes near zero before it is normed.
+OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1,
+               "mamba_biases": 6, "falcon_mamba": 8}
 
 
 def redraw(model, name):
@@ -426,7 +427,7 @@ def redraw(model, name):
                 parameter.copy_(noise * 1.6 / parameter.shape[-1] ** 0.5)
         for name, buffer in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
-                buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
 
 
 def prompts_for(name, config):
@@ -786,6 +787,7 @@ def stacked_norms(tensors):
 
 def add_expert_keys(writer, config):
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    experts = experts or getattr(config, "n_routed_experts", None)
     if not experts:
         return
     writer.add_expert_count(experts)
@@ -815,7 +817,6 @@ def write_deepseek_keys(writer, config, old):
     writer.add_kv_lora_rank(config.kv_lora_rank)
     writer.add_rope_dimension_count(rope)
     writer.add_leading_dense_block_count(config.first_k_dense_replace)
-    writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     writer.add_expert_shared_count(config.n_shared_experts)
     writer.add_expert_weights_scale(config.routed_scaling_factor)
     writer.add_expert_weights_norm(config.norm_topk_prob)

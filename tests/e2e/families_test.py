@@ -12,7 +12,8 @@ from harness import Server, gather, pb, request, run
 
 CHECKPOINTS = ("llama", "gguf_of_llama", "qwen2_tied", "gguf_of_qwen2_tied", "qwen2_windows", "mistral", "gemma3",
                "gguf_of_gemma3", "chatglm", "gguf_candle_mistral", "qwen2_moe", "granite_moe_shared",
-               "gguf_of_deepseek_moe", "mamba", "gguf_of_falcon_mamba")
+               "gguf_of_deepseek_moe", "deepseek_v2", "gguf_of_deepseek_v3", "mamba",
+               "gguf_of_falcon_mamba")
 JOINED = ("gguf_of_llama", "gguf_of_gemma3", "gguf_biases_yarn")
 DTYPES = ("f32", "bf16", "f16")
 TOP = 5

@@ -144,7 +144,8 @@ INSTANTIATE_TEST_SUITE_P(All, EngineOnModels,
                          testing::Values("llama", "dynamic", "qwen2_windows", "mistral", "gemma2",
                                          "phi3_longrope", "granite", "glm4", "mixtral",
                                          "mistral_long", "gemma3", "mpt", "bigcode", "qwen2_moe",
-                                         "granite_moe", "deepseek_moe", "mamba", "falcon_mamba"),
+                                         "granite_moe", "deepseek_moe", "deepseek_v2", "mamba",
+                                         "falcon_mamba"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
