@@ -163,6 +163,11 @@ def deepseek(version, **changes):
             "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10} | changes
 
 
+def mamba(stem, model_type, **changes):
+    return {"architectures": [stem + "ForCausalLM"], "model_type": model_type, "vocab_size": 80, "hidden_size": 48,
+            "num_hidden_layers": 3, "layer_norm_epsilon": 1e-5} | changes
+
+
 def ramp(first, step, count):
     return [round(first + step * i, 4) for i in range(count)]
 
@@ -325,6 +330,12 @@ CHECKPOINTS = {
     "persimmon": (persimmon(), torch.bfloat16, 1),
     "bigcode": (bigcode(), torch.bfloat16, 1),
     "bigcode_multi_head": (bigcode(multi_query=False, n_inner=80), torch.bfloat16, 1),
+    "mamba": (mamba("Mamba", "mamba", intermediate_size=88, state_size=12, time_step_rank=5), torch.bfloat16, 1),
+    "mamba_biases": (mamba("Mamba", "mamba", hidden_size=40, expand=3, state_size=20, conv_kernel=3, use_bias=True,
+                           use_conv_bias=False, residual_in_fp32=False, time_step_rank="auto",
+                           tie_word_embeddings=False), torch.bfloat16, 1),
+    "falcon_mamba": (mamba("FalconMamba", "falcon_mamba", intermediate_size=104, expand=16, mixer_rms_eps=1e-5,
+                           tie_word_embeddings=False), torch.bfloat16, 1),
     "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
 }
 
@@ -400,7 +411,9 @@ OLD_LATENTS = ("gguf_of_deepseek_v2_lite", "gguf_q4_0_old_latents")
 
 # Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
 # chooses the other one, in transformers as well, and no bound on the result holds.
-OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1}
+# The same with a recurrence whose state or stream comes near zero before it is normed.
+OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1,
+               "mamba_biases": 6, "falcon_mamba": 8}
 
 
 def redraw(model, name):
@@ -414,6 +427,8 @@ def redraw(model, name):
             elif "norm" in name or ".ln_" in name:
                 one = 0 if type(model).__name__.startswith("Gemma") else 1  # Gemma's norms add it themselves
                 parameter.copy_(one + 0.3 * noise)
+            elif name.endswith("A_log"):  # states that last some tens of tokens
+                parameter.copy_(0.7 * noise - 2)
             elif parameter.dim() == 1:
                 parameter.copy_(0.3 * noise)
             elif "embed" in name:

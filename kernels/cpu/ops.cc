@@ -210,6 +210,16 @@ struct Functions {
     ForRows(context, out.elements(), count,
             [&](int64_t begin, int64_t end) { kKernels.sum(parts, count, out, begin, end); });
   }
+  static void Conv(const OpContext& context, const ConvArgs& args) {
+    ForRows(context, CeilDiv(args.y.shape[1], kChannelsPerBlock),
+            args.y.shape[0] * (args.taps + 4) * kChannelsPerBlock,
+            [&](int64_t begin, int64_t end) { kKernels.conv(args, begin, end); });
+  }
+  static void Scan(const OpContext& context, const ScanArgs& args) {
+    ForRows(context, CeilDiv(args.y.shape[1], kChannelsPerBlock),
+            args.y.shape[0] * 4 * args.a.shape[1] * kChannelsPerBlock,
+            [&](int64_t begin, int64_t end) { kKernels.scan(args, begin, end); });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -232,7 +242,9 @@ struct Functions {
             .clamp = Clamp,
             .route = Route,
             .add_rows = AddRows,
-            .sum = Sum};
+            .sum = Sum,
+            .conv = Conv,
+            .scan = Scan};
   }
 };
 

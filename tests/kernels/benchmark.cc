@@ -309,6 +309,57 @@ void RunStep(benchmark::State& state, const Ops& ops, DType type, int64_t rows, 
   state.counters["tokens/s"] = static_cast<double>(rows) / Median(ours);
 }
 
+// Convolution and scan of one layer of Mamba 130M for `rows` sequences; nothing is read from far.
+void Recur(benchmark::State& state, const Ops& ops, DType type, int64_t rows, int64_t tokens) {
+  constexpr int64_t kChannels = 1536, kStates = 16, kTaps = 4;
+  const int64_t all = rows * tokens;
+  testing::Tensor both(type, {all, 2 * kChannels}), mixed(type, {all, kChannels}), dt(mixed);
+  testing::Tensor select(type, {all, 2 * kStates}), vector(DType::kF32, {kChannels});
+  testing::Tensor weight(DType::kF32, {kChannels * kTaps}), a(DType::kF32, {kChannels, kStates});
+  testing::Tensor inputs(type, {rows, kTaps - 1, kChannels});
+  testing::Tensor states(DType::kF32, {rows, kStates, kChannels});
+  both.Random(1), dt.Random(2), select.Random(3), vector.Random(4), weight.Random(5);
+  for (int64_t i = 0; i < a.size(); ++i) a.Set(i, -0.5f);
+  std::vector<int32_t> blocks;
+  for (int32_t r = 0; r < rows; ++r) blocks.push_back(r);
+  std::vector<AttentionRow> list;
+  for (int32_t r = 0; r < rows; ++r) {
+    list.push_back({static_cast<int32_t>(r * tokens), static_cast<int32_t>(tokens), 7, &blocks[r]});
+  }
+  testing::Machine machine(kThreads);
+  std::vector<double> conv, scan;
+  for (auto _ : state) {
+    conv.push_back(Seconds([&] {
+      ops.conv(machine, {.x = both.view().Columns(0, kChannels),
+                         .weight = weight,
+                         .bias = &vector.view(),
+                         .taps = kTaps,
+                         .state = inputs,
+                         .rows = list.data(),
+                         .row_count = static_cast<int32_t>(rows),
+                         .y = mixed});
+    }));
+    scan.push_back(Seconds([&] {
+      ops.scan(machine, {.x = mixed,
+                         .dt = dt,
+                         .gate = both.view().Columns(kChannels, kChannels),
+                         .b = select.view().Columns(0, kStates),
+                         .c = select.view().Columns(kStates, kStates),
+                         .a = a,
+                         .d = vector,
+                         .dt_bias = vector,
+                         .state = states,
+                         .rows = list.data(),
+                         .row_count = static_cast<int32_t>(rows),
+                         .y = mixed});
+    }));
+    state.SetIterationTime(conv.back() + scan.back());
+  }
+  state.counters["conv_us"] = 1e6 * Median(conv);
+  state.counters["scan_us"] = 1e6 * Median(scan);
+  state.counters["ns/state"] = 1e9 * Median(scan) / static_cast<double>(all * kChannels * kStates);
+}
+
 void Register() {
   const auto add = [](const std::string& name, int iterations, auto body) {
     benchmark::RegisterBenchmark(name.c_str(), body)
@@ -346,6 +397,12 @@ void Register() {
         add("step/rows" + std::to_string(rows) + "/context" + std::to_string(context) + end, 9,
             [ops, type, rows = rows, context = context](benchmark::State& s) {
               RunStep(s, *ops, type, rows, context);
+            });
+      }
+      for (const auto& [rows, tokens] : {std::pair<int64_t, int64_t>{1, 1}, {32, 1}, {1, 512}}) {
+        add("recur/rows" + std::to_string(rows) + "/tokens" + std::to_string(tokens) + end, 15,
+            [ops, type, rows = rows, tokens = tokens](benchmark::State& s) {
+              Recur(s, *ops, type, rows, tokens);
             });
       }
       for (const auto& [rows, context, tokens] : {std::array<int64_t, 3>{1, 512, 1},
