@@ -112,6 +112,32 @@ struct Routing {
   bool operator==(const Routing&) const = default;
 };
 
+// Recurrent layers keep one block of state for each sequence: row.blocks[0] of
+// [blocks, ., channels], which a row at position 0 does not read and every row writes.
+constexpr int64_t kMostTaps = 16, kMostStates = 256;
+
+struct ConvArgs {
+  View x;                      // [tokens, channels]
+  View weight;                 // [channels * taps] f32, the oldest input's first
+  const View* bias = nullptr;  // [channels] f32 or null
+  int64_t taps = 0;            // at most kMostTaps
+  View state;                  // [blocks, taps - 1, channels] of x's type: the last inputs
+  const AttentionRow* rows = nullptr;
+  int32_t row_count = 0;
+  View y;  // [tokens, channels], not x
+};
+
+struct ScanArgs {
+  View x, dt, gate;  // [tokens, channels]
+  View b, c;         // [tokens, states]
+  View a;            // [channels, states] f32; at most kMostStates
+  View d, dt_bias;   // [channels] f32
+  View state;        // [blocks, states, channels] f32
+  const AttentionRow* rows = nullptr;
+  int32_t row_count = 0;
+  View y;  // [tokens, channels]; may be x
+};
+
 // Limits that size the scratch buffer.
 struct ScratchLimits {
   int64_t max_tokens = 0;   // in one call
@@ -143,7 +169,7 @@ struct Ops {
   // ids: [tokens] u32.
   void (*embed)(const OpContext&, const View& ids, const Packed& table, float scale, const View& y);
   // y = x / sqrt(mean(x²) + eps) * weight. x, y: [tokens, n] or [tokens, heads, n] (may be the
-  // same), weight: [n] f32.
+  // same), weight: [n] f32. x may be f32 where y is not: kTwice then rounds it first.
   void (*rms_norm)(const OpContext&, const View& x, const View& weight, Norm norm, const View& y);
   // Rotates the first 2 * cos.shape[1] dimensions of every head in place.
   // x: [tokens, heads, head_dim]; cos, sin: [tokens, rot_dim / 2] f32.
@@ -181,6 +207,16 @@ struct Ops {
   // type; rows: [y's rows] u32, no two the same; weights: [y's rows] f32.
   void (*add_rows)(const OpContext&, const View& x, const View& rows, const View& weights,
                    const View& y);
+  // out = parts[0] + ... + parts[count - 1], added in this order in f32 and rounded once; the same
+  // bits in every instruction set. All contiguous and of out's type; out may be one of the parts.
+  void (*sum)(const OpContext&, const void* const* parts, int count, const View& out);
+  // y = silu of the sum over taps of weight * input, and bias: of every channel, over the token and
+  // those before it in its sequence. The sum is rounded to y's type, and silu of it.
+  void (*conv)(const OpContext&, const ConvArgs& args);
+  // Token after token of a sequence, with step = softplus(dt + dt_bias): state = e^(a step) * state
+  // + step * b * x; y = (sum over states of c * state + d * x) * silu(gate). The state is f32; dt +
+  // dt_bias, step, silu, the state that c meets and their sum are rounded to y's type.
+  void (*scan)(const OpContext&, const ScanArgs& args);
 };
 
 // The CPU's own kernels at the fastest instruction set of this machine;

@@ -225,11 +225,11 @@ def write_mpt_gguf(folder, original):
     add_tensors(writer, renamed(load_file(original / "model.safetensors"), *MPT_GGUF_NAMES), "BF16")
 
 
-def add_tensors(writer, tensors, kind):
-    """Matrices in `kind`, vectors in F32. Returns all as the file has them."""
+def add_tensors(writer, tensors, kind, exact=()):
+    """Matrices in `kind`, vectors and what ends as `exact` has it in F32. Returns all as the file has them."""
     stored = {}
     for key, value in tensors.items():
-        tensor_type = gguf.GGMLQuantizationType[kind if value.dim() == 2 else "F32"]
+        tensor_type = gguf.GGMLQuantizationType[kind if value.dim() == 2 and not key.endswith(exact) else "F32"]
         data = gguf.quants.quantize(value.float().numpy(), tensor_type)
         writer.add_tensor(key, data, raw_dtype=tensor_type)
         stored[key] = torch.from_numpy(np.array(gguf.quants.dequantize(data, tensor_type)).reshape(value.shape))
@@ -333,6 +333,37 @@ CHECKPOINTS = {  # name -> (transformers' config, stored type, layout)
                             num_key_value_heads=1, partial_rotary_factor=0.4), torch.bfloat16, phi_msft),
 }
 
+# ---- Mamba: filters without their middle axis, A as what its logarithm stands for
+
+
+def write_mamba_gguf(folder, original):
+    config = json.loads((original / "config.json").read_text())
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MAMBA, config["num_hidden_layers"])
+    tensors = {}
+    for key, value in load_file(original / "model.safetensors").items():
+        if key.endswith("A_log"):
+            value = -torch.exp(value.double()).float()
+        if key.endswith("conv1d.weight"):
+            value = value.squeeze(1)
+        tensors[names.get_name(key, try_suffixes=(".weight", ".bias"))] = value
+    selective = tensors["blk.0.ssm_x.weight"]
+    states = tensors["blk.0.ssm_a"].shape[1]
+    writer = gguf.GGUFWriter(folder / "model.gguf", "mamba")
+    writer.add_context_length(2**20)
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_ssm_conv_kernel(tensors["blk.0.ssm_conv1d.weight"].shape[1])
+    writer.add_ssm_inner_size(selective.shape[1])
+    writer.add_ssm_state_size(states)
+    writer.add_ssm_time_step_rank(selective.shape[0] - 2 * states)
+    writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
+    writer.add_ssm_dt_b_c_rms(config["model_type"] == "falcon_mamba")
+    add_tensors(writer, tensors, "BF16", ("ssm_a", "ssm_conv1d.weight"))
+
+
 # name -> (the checkpoint that it holds in the other format, what writes it into a folder)
-GGUF_COPIES = {"gguf_of_chatglm": ("chatglm", write_chatglm_gguf),
+GGUF_COPIES = {"gguf_of_mamba": ("mamba", write_mamba_gguf), "gguf_of_falcon_mamba": ("falcon_mamba", write_mamba_gguf),
+               "gguf_of_chatglm": ("chatglm", write_chatglm_gguf),
                "gguf_of_mpt_positions": ("mpt_positions", write_mpt_gguf), "gguf_of_replit": ("replit", write_mpt_gguf)}

@@ -163,6 +163,11 @@ def deepseek(version, **changes):
             "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10} | changes
 
 
+def mamba(stem, model_type, **changes):
+    return {"architectures": [stem + "ForCausalLM"], "model_type": model_type, "vocab_size": 80, "hidden_size": 48,
+            "num_hidden_layers": 3, "layer_norm_epsilon": 1e-5} | changes
+
+
 def ramp(first, step, count):
     return [round(first + step * i, 4) for i in range(count)]
 
@@ -325,6 +330,12 @@ CHECKPOINTS = {
     "persimmon": (persimmon(), torch.bfloat16, 1),
     "bigcode": (bigcode(), torch.bfloat16, 1),
     "bigcode_multi_head": (bigcode(multi_query=False, n_inner=80), torch.bfloat16, 1),
+    "mamba": (mamba("Mamba", "mamba", intermediate_size=88, state_size=12, time_step_rank=5), torch.bfloat16, 1),
+    "mamba_biases": (mamba("Mamba", "mamba", hidden_size=40, expand=3, state_size=20, conv_kernel=3, use_bias=True,
+                           use_conv_bias=False, residual_in_fp32=False, time_step_rank="auto",
+                           tie_word_embeddings=False), torch.bfloat16, 1),
+    "falcon_mamba": (mamba("FalconMamba", "falcon_mamba", intermediate_size=104, expand=16, mixer_rms_eps=1e-5,
+                           tie_word_embeddings=False), torch.bfloat16, 1),
     "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
 }
 
@@ -340,6 +351,11 @@ OLD_NAMES = {"gemma3_seeing_old_names": (("model.language_model.", "language_mod
 FOREIGN_NAMES = {"yi_old_names": ("YiForCausalLM", (("input_layernorm", "ln1"), ("post_attention_layernorm", "ln2")))}
 
 GGUF_BASE = base(intermediate_size=96)
+# Rows that blocks of 32 divide; all experts are chosen, so that narrow types choose the same.
+LATENTS_OF_BLOCKS = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2,
+                     "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 32, "v_head_dim": 16,
+                     "moe_intermediate_size": 32, "n_shared_experts": 1, "n_routed_experts": 2,
+                     "num_experts_per_tok": 2}
 # name -> (config, tensor type, extra metadata)
 GGUFS = {
     "gguf_f32": (base(hidden_size=32, head_dim=8, intermediate_size=48), "F32", {}),
@@ -370,6 +386,11 @@ GGUFS = {
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
+    "gguf_q8_0_latents": (
+        deepseek(2, n_group=1, topk_group=1, **LATENTS_OF_BLOCKS,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0,
+                               "mscale_all_dim": 1.0}), "Q8_0", {}),
+    "gguf_q4_0_old_latents": (deepseek(2, **LATENTS_OF_BLOCKS), "Q4_0", {}),
     "gguf_q8_0_permuted": (olmo(hidden_size=64, intermediate_size=96, num_key_value_heads=2, clip_qkv=0.8), "Q8_0", {}),
     "gguf_q4_0_fused": (falcon(hidden_size=64, num_attention_heads=4, new_decoder_architecture=True, num_kv_heads=2,
                                tie_word_embeddings=False), "Q4_0", {}),
@@ -385,12 +406,14 @@ GGUF_COPIES = {f"gguf_of_{name}": name for name in (
     "bigcode", "mixtral", "qwen3_moe", "qwen2_moe", "granite_moe", "granite_moe_shared", "deepseek_v2",
     "deepseek_v2_lite", "deepseek_v3")}
 # Those written as files of 2024 are, without the names and keys of absorbed attention.
-OLD_LATENTS = ("gguf_of_deepseek_v2_lite",)
+OLD_LATENTS = ("gguf_of_deepseek_v2_lite", "gguf_q4_0_old_latents")
 
 
 # Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
 # chooses the other one, in transformers as well, and no bound on the result holds.
-OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1}
+# The same with a recurrence whose state or stream comes near zero before it is normed.
+OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1,
+               "mamba_biases": 6, "falcon_mamba": 8}
 
 
 def redraw(model, name):
@@ -404,6 +427,8 @@ def redraw(model, name):
             elif "norm" in name or ".ln_" in name:
                 one = 0 if type(model).__name__.startswith("Gemma") else 1  # Gemma's norms add it themselves
                 parameter.copy_(one + 0.3 * noise)
+            elif name.endswith("A_log"):  # states that last some tens of tokens
+                parameter.copy_(0.7 * noise - 2)
             elif parameter.dim() == 1:
                 parameter.copy_(0.3 * noise)
             elif "embed" in name:
@@ -567,7 +592,7 @@ class Always(torch.nn.Module):
 
 
 @torch.no_grad()
-def deepseek(name, config):
+def deepseek_model(name, config):
     """The first DeepSeek mixture, as transformers' Qwen2-MoE whose shared experts' gate is always open; without shared
     experts theirs are 0."""
     layers, shared = config["num_hidden_layers"], config["n_shared_experts"] or 0
@@ -599,7 +624,7 @@ def make_deepseek(name, changes):
                         n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=24, n_shared_experts=2,
                         first_k_dense_replace=1, moe_layer_freq=1, norm_topk_prob=False, scoring_func="softmax",
                         num_hidden_layers=3) | changes
-    model = deepseek(name, config)
+    model = deepseek_model(name, config)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     tensors = {key: value.to(torch.bfloat16) for key, value in unstacked(model.state_dict(), "qwen2_moe").items()
                if not (key == "lm_head.weight" and config.get("tie_word_embeddings"))
@@ -610,7 +635,7 @@ def make_deepseek(name, changes):
 
 def make_deepseek_copy(name, original):
     folder = fresh(name)
-    model = deepseek(original, json.loads((GOLDEN / original / "config.json").read_text()))
+    model = deepseek_model(original, json.loads((GOLDEN / original / "config.json").read_text()))
     model.config.model_type = "deepseek"
     write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "BF16")
     shutil.copy(GOLDEN / original / "reference.safetensors", folder)
@@ -890,7 +915,7 @@ def random_k_quants(shape, kind, seed):
 
 
 def quantised(rows, key, kind):
-    if rows.ndim != 2 or "layernorm" in key:
+    if rows.ndim == 1 or "layernorm" in key:
         return rows.astype(np.float32), gguf.GGMLQuantizationType.F32
     if kind == "K":
         kinds = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
@@ -900,22 +925,28 @@ def quantised(rows, key, kind):
     return gguf.quants.quantize(rows, tensor_type), tensor_type
 
 
-def add_experts(writer, key, kind, **parts):
-    """All experts of a layer in one tensor [experts, out, in]."""
-    tensor_type = gguf.GGMLQuantizationType[kind]
-    for part, stack in parts.items():
-        data = gguf.quants.quantize(np.ascontiguousarray(stack), tensor_type)
+def add_experts(writer, key, rows, kind):
+    """All experts of a layer in one tensor [experts, out, in]; returns them as the file has them."""
+    parts = {"gate": rows[:, : rows.shape[1] // 2], "up": rows[:, rows.shape[1] // 2 :]}
+    widened = []
+    for part, stack in parts.items() if key.endswith("gate_up_proj") else (("down", rows),):
+        data, tensor_type = quantised(np.ascontiguousarray(stack), f"{key}.{part}.weight", kind)
         writer.add_tensor(f"blk.{key.split('.')[2]}.ffn_{part}_exps.weight", data, raw_dtype=tensor_type)
+        widened.append(gguf.quants.dequantize(data, tensor_type).reshape(stack.shape))
+    return np.concatenate(widened, axis=1)
 
 
-def add_latents(writer, key, kind, rows, config):
-    """What makes keys and values of a latent, [heads, rank, key] (for queries) and [heads, value, rank]."""
+def add_latents(writer, key, rows, kind, config):
+    """What makes keys and values of a latent, [heads, rank, key] (for queries) and [heads, value, rank]; returns it as
+    the file has it."""
     heads = rows.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
     parts = {"k": heads[:, : config.qk_nope_head_dim].swapaxes(1, 2), "v": heads[:, config.qk_nope_head_dim :]}
-    tensor_type = gguf.GGMLQuantizationType[kind]
+    widened = {}
     for part, matrices in parts.items():
-        data = gguf.quants.quantize(np.ascontiguousarray(matrices), tensor_type)
+        data, tensor_type = quantised(np.ascontiguousarray(matrices), f"{key}.{part}.weight", kind)
         writer.add_tensor(f"blk.{key.split('.')[2]}.attn_{part}_b.weight", data, raw_dtype=tensor_type)
+        widened[part] = gguf.quants.dequantize(data, tensor_type).reshape(matrices.shape)
+    return np.concatenate([widened["k"].swapaxes(1, 2), widened["v"]], axis=1).reshape(rows.shape)
 
 
 def write_gguf(writer, model, kind):
@@ -932,13 +963,10 @@ def write_gguf(writer, model, kind):
         if heads:
             rows = permute(rows, heads)
         if key.endswith(".kv_b_proj.weight") and writer.path.parent.name not in OLD_LATENTS:
-            add_latents(writer, key, kind, rows, config)
+            stored[key] = torch.from_numpy(add_latents(writer, key, rows, kind, config))
             continue
-        if key.endswith(".experts.gate_up_proj"):
-            add_experts(writer, key, kind, gate=rows[:, : rows.shape[1] // 2], up=rows[:, rows.shape[1] // 2 :])
-            continue
-        if key.endswith(".experts.down_proj"):
-            add_experts(writer, key, kind, down=rows)
+        if ".experts." in key:
+            stored[key] = torch.from_numpy(add_experts(writer, key, rows, kind))
             continue
         if key.endswith("shared_mlp.input_linear.weight"):
             for part, half in zip(("gate_proj", "up_proj"), np.split(rows, 2)):

@@ -54,6 +54,9 @@ constexpr int64_t AttentionStateFloats(int64_t rows, int64_t value_dim) {
   return (rows * (2 + PaddedHeadDim(value_dim)) + 15) / 16 * 16;
 }
 
+// What one thread takes of a convolution or a scan at the least.
+inline constexpr int64_t kChannelsPerBlock = 16;
+
 struct Kernels {
   int tile_rows = 0;
   bool bf16_pairs = false;  // multiplies bf16 by bf16 directly
@@ -83,6 +86,11 @@ struct Kernels {
                 const View& weights, int64_t begin, int64_t end);
   void (*add_rows)(const View& x, const View& rows, const View& weights, const View& y,
                    int64_t begin, int64_t end);
+  // Elements [begin, end) of the contiguous out and of every part.
+  void (*sum)(const void* const* parts, int count, const View& out, int64_t begin, int64_t end);
+  // Blocks of channels [begin, end), of all rows.
+  void (*conv)(const ConvArgs& args, int64_t begin, int64_t end);
+  void (*scan)(const ScanArgs& args, int64_t begin, int64_t end);
 
   // Bytes of thread-private memory that attend_split needs.
   int64_t (*attention_bytes)(int64_t rows, int64_t head_dim);

@@ -206,6 +206,20 @@ struct Functions {
       kKernels.add_rows(x, rows, weights, y, begin, end);
     });
   }
+  static void Sum(const OpContext& context, const void* const* parts, int count, const View& out) {
+    ForRows(context, out.elements(), count,
+            [&](int64_t begin, int64_t end) { kKernels.sum(parts, count, out, begin, end); });
+  }
+  static void Conv(const OpContext& context, const ConvArgs& args) {
+    ForRows(context, CeilDiv(args.y.shape[1], kChannelsPerBlock),
+            args.y.shape[0] * (args.taps + 4) * kChannelsPerBlock,
+            [&](int64_t begin, int64_t end) { kKernels.conv(args, begin, end); });
+  }
+  static void Scan(const OpContext& context, const ScanArgs& args) {
+    ForRows(context, CeilDiv(args.y.shape[1], kChannelsPerBlock),
+            args.y.shape[0] * 4 * args.a.shape[1] * kChannelsPerBlock,
+            [&](int64_t begin, int64_t end) { kKernels.scan(args, begin, end); });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -227,7 +241,10 @@ struct Functions {
             .activate = Activate,
             .clamp = Clamp,
             .route = Route,
-            .add_rows = AddRows};
+            .add_rows = AddRows,
+            .sum = Sum,
+            .conv = Conv,
+            .scan = Scan};
   }
 };
 

@@ -73,7 +73,8 @@ void Embed(const OpContext&, const View& ids, const Packed& table, float scale, 
 
 void RmsNorm(const OpContext&, const View& x, const View& weight, Norm norm, const View& y) {
   const c10::InferenceMode guard;
-  const at::Tensor in = F32(TensorOf(x));
+  at::Tensor in = F32(TensorOf(x));
+  if (norm.rounding == NormRounding::kTwice) in = F32(in.to(TorchType(y.type)));
   at::Tensor normal = in * at::rsqrt(in.square().mean(-1, true) + norm.eps);
   if (norm.rounding == NormRounding::kTwice) normal = F32(normal.to(TorchType(y.type)));
   TensorOf(y).copy_(normal * TensorOf(weight));
@@ -258,6 +259,68 @@ void AddRows(const OpContext&, const View& x, const View& rows, const View& weig
   }
 }
 
+void Sum(const OpContext&, const void* const* parts, int count, const View& out) {
+  const c10::InferenceMode guard;
+  View part = out;
+  part.data = const_cast<void*>(parts[0]);
+  at::Tensor sum = F32(TensorOf(part)).clone();
+  for (int p = 1; p < count; ++p) {
+    part.data = const_cast<void*>(parts[p]);
+    sum.add_(F32(TensorOf(part)));
+  }
+  TensorOf(out).copy_(sum);
+}
+
+// The block of a row's sequence: [., channels] f32, zeros at position 0.
+at::Tensor StateOf(const View& state, const AttentionRow& row) {
+  const at::Tensor stored = TensorOf(state)[row.blocks[0]];
+  return row.first_position > 0 ? F32(stored) : at::zeros_like(stored, at::kFloat);
+}
+
+at::Tensor RowsOf(const View& view, const AttentionRow& row) {
+  return F32(TensorOf(view.Rows(row.first_token, row.token_count)));
+}
+
+void Conv(const OpContext&, const ConvArgs& args) {
+  const c10::InferenceMode guard;
+  const int64_t channels = args.x.shape[1], before = args.taps - 1;
+  const at::Tensor weight = TensorOf(args.weight).view({channels, 1, args.taps});
+  const std::optional<at::Tensor> bias =
+      args.bias ? std::optional(TensorOf(*args.bias)) : std::nullopt;
+  for (int32_t r = 0; r < args.row_count; ++r) {
+    const AttentionRow& row = args.rows[r];
+    const at::Tensor inputs = at::cat({StateOf(args.state, row), RowsOf(args.x, row)});
+    const at::Tensor sum = at::conv1d(inputs.t().unsqueeze(0), weight, bias, at::IntArrayRef{1},
+                                      at::IntArrayRef{0}, at::IntArrayRef{1}, channels)
+                               .squeeze(0)
+                               .t();
+    TensorOf(args.y.Rows(row.first_token, row.token_count))
+        .copy_(at::silu(F32(sum.to(TorchType(args.y.type)))));
+    TensorOf(args.state)[row.blocks[0]].copy_(inputs.slice(0, inputs.size(0) - before));
+  }
+}
+
+void Scan(const OpContext&, const ScanArgs& args) {
+  const c10::InferenceMode guard;
+  const auto rounded = [&](const at::Tensor& x) { return F32(x.to(TorchType(args.y.type))); };
+  const at::Tensor a = TensorOf(args.a).t();  // [states, channels]
+  for (int32_t r = 0; r < args.row_count; ++r) {
+    const AttentionRow& row = args.rows[r];
+    const at::Tensor x = RowsOf(args.x, row), b = RowsOf(args.b, row), c = RowsOf(args.c, row);
+    const at::Tensor dt =
+        rounded(at::softplus(rounded(RowsOf(args.dt, row) + TensorOf(args.dt_bias))));
+    const at::Tensor gate = rounded(at::silu(RowsOf(args.gate, row)));
+    at::Tensor state = StateOf(args.state, row), y = at::empty_like(x);
+    for (int64_t t = 0; t < row.token_count; ++t) {
+      state = at::exp(a * dt[t]) * state + dt[t] * b[t].unsqueeze(1) * x[t];
+      y[t].copy_(rounded(at::matmul(c[t], rounded(state))));
+    }
+    y = (y + x * TensorOf(args.d)) * gate;
+    TensorOf(args.y.Rows(row.first_token, row.token_count)).copy_(y);
+    TensorOf(args.state)[row.blocks[0]].copy_(state);
+  }
+}
+
 constexpr Ops kReferenceOps = {.name = "reference",
                                .instruction_set = "libtorch",
                                .scratch_bytes = ScratchBytes,
@@ -278,7 +341,10 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .activate = Activate,
                                .clamp = Clamp,
                                .route = Route,
-                               .add_rows = AddRows};
+                               .add_rows = AddRows,
+                               .sum = Sum,
+                               .conv = Conv,
+                               .scan = Scan};
 
 }  // namespace
 

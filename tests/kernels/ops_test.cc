@@ -591,6 +591,40 @@ TEST(AddRows, RoundsProductsAndSums) {
   }
 }
 
+// Every element by itself: in order, in f32, rounded once, whatever the instruction set, the number
+// of elements and the threads; also in place of any part.
+TEST(Sum, AddsPartsInOrderAndRoundsOnce) {
+  Machine machine(3);
+  for (const Ops* ops : AllCpuOps()) {
+    for (DType type : kFloats) {
+      for (int64_t n : {0, 1, 17, 511, 513, 100003}) {
+        for (int count : {1, 2, 3, 5}) {
+          std::vector<Tensor> parts;
+          std::vector<const void*> data;
+          for (int p = 0; p < count; ++p) {
+            // Of unlike size, so that another order or a second rounding shows.
+            parts.emplace_back(type, std::initializer_list<int64_t>{n})
+                .Random(7 * p + 1, p % 2 == 0 ? 100.0f : 0.3f);
+          }
+          for (Tensor& part : parts) data.push_back(part.view().data);
+          Tensor expected(type, {n}), out(type, {n});
+          for (int64_t i = 0; i < n; ++i) {
+            auto sum = static_cast<float>(parts[0].Get(i));
+            for (int p = 1; p < count; ++p) sum += static_cast<float>(parts[p].Get(i));
+            expected.Set(i, sum);
+          }
+          ops->sum(machine, data.data(), count, out);
+          EXPECT_TRUE(out.SameBits(expected) && out.GuardIntact())
+              << ops->instruction_set << " " << NameOf(type) << " " << n << " of " << count;
+          const Tensor& last = parts.back();
+          ops->sum(machine, data.data(), count, last);
+          EXPECT_TRUE(last.SameBits(expected) && last.GuardIntact()) << "in place";
+        }
+      }
+    }
+  }
+}
+
 // Rows one by one, and all at once on three threads.
 TEST(Rows, HaveTheSameBitsAloneAndTogether) {
   Machine one(1), three(3);

@@ -208,6 +208,22 @@ TEST(Reference, Experts) {
   }
 }
 
+TEST(Reference, Sum) {
+  Machine machine;
+  for (DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
+    Tensor a(type, {3, 70}), b(type, {3, 70}), c(type, {3, 70});
+    a.Random(1, 100.0f), b.Random(2), c.Random(3, 0.01f);
+    const void* parts[] = {a.view().data, b.view().data, c.view().data};
+    Tensor expected(type, {3, 70});
+    ReferenceOps().sum(machine, parts, 3, expected);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor sum(type, {3, 70});
+      ops->sum(machine, parts, 3, sum);
+      EXPECT_TRUE(sum.SameBits(expected)) << ops->instruction_set << " " << NameOf(type);
+    }
+  }
+}
+
 TEST(Reference, Rope) {
   Machine machine;
   for (DType type : kFloats) {
@@ -223,6 +239,64 @@ TEST(Reference, Rope) {
         ops->rope(machine, y, cos, sin, style);
         EXPECT_TRUE(y.SameBits(expected)) << ops->instruction_set;
       }
+    }
+  }
+}
+
+// Three rows, of which one goes on: both round at the same places.
+TEST(Reference, ConvolutionAndScan) {
+  Machine machine(2);
+  constexpr int64_t kTokens = 60, kChannels = 37, kStates = 20, kTaps = 4;
+  for (DType type : kFloats) {
+    Tensor x(type, {kTokens, kChannels}), dt(x), gate(x), b(type, {kTokens, kStates}), c(b);
+    Tensor weight(DType::kF32, {kChannels * kTaps}), bias(DType::kF32, {kChannels}), d(bias),
+        dt_bias(bias), a(DType::kF32, {kChannels, kStates});
+    x.Random(1), dt.Random(2), gate.Random(3), b.Random(4), c.Random(5), weight.Random(6, 0.5f);
+    bias.Random(7), d.Random(8), dt_bias.Random(9), a.Random(10);
+    for (int64_t i = 0; i < a.size(); ++i) a.Set(i, -static_cast<float>(std::exp(a.Get(i) - 1)));
+    const std::vector<int32_t> blocks = {2, 0, 1};
+    const std::vector<AttentionRow> rows = {
+        {0, 1, 0, &blocks[0]}, {1, 49, 7, &blocks[1]}, {50, 10, 0, &blocks[2]}};
+    struct Result {
+      Tensor inputs, state, mixed, y;
+    };
+    const auto run = [&](const Ops& ops) {
+      Result out{.inputs = Tensor(type, {3, kTaps - 1, kChannels}),
+                 .state = Tensor(DType::kF32, {3, kStates, kChannels}),
+                 .mixed = Tensor(type, {kTokens, kChannels}),
+                 .y = Tensor(type, {kTokens, kChannels})};
+      out.inputs.Random(11), out.state.Random(12);
+      ops.conv(machine, {.x = x,
+                         .weight = weight,
+                         .bias = &bias.view(),
+                         .taps = kTaps,
+                         .state = out.inputs,
+                         .rows = rows.data(),
+                         .row_count = 3,
+                         .y = out.mixed});
+      ops.scan(machine, {.x = x,  // the same for both, so that one rounding does not become many
+                         .dt = dt,
+                         .gate = gate,
+                         .b = b,
+                         .c = c,
+                         .a = a,
+                         .d = d,
+                         .dt_bias = dt_bias,
+                         .state = out.state,
+                         .rows = rows.data(),
+                         .row_count = 3,
+                         .y = out.y});
+      return out;
+    };
+    const Result expected = run(ReferenceOps());
+    // Steps and readings are rounded before they are multiplied and summed.
+    const double share = type == DType::kBF16 ? 1 : type == DType::kF16 ? 0.125 : 1e-4;
+    for (const Ops* ops : AllCpuOps()) {
+      const Result out = run(*ops);
+      EXPECT_TRUE(out.inputs.SameBits(expected.inputs)) << ops->instruction_set;
+      ExpectClose(out.mixed, expected.mixed, 0.04 * share, "conv");
+      ExpectClose(out.state, expected.state, 0.1 * share, "state");
+      ExpectClose(out.y, expected.y, 0.3 * share, "scan");
     }
   }
 }

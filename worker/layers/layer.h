@@ -20,7 +20,7 @@ namespace shardline {
 
 // Where the step's tokens live in one state group.
 struct GroupStep {
-  View slots;                      // [tokens] i64: block * kBlockTokens + offset
+  View slots;                      // [tokens] i64: block * kBlockTokens + offset; recurrent: none
   std::vector<AttentionRow> rows;  // one per plan row
 };
 

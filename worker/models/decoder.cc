@@ -23,9 +23,14 @@ std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
 std::unique_ptr<Layer> MakeLayer(const Moe& spec, int64_t hidden, int) {
   return std::make_unique<MoeLayer>(spec, hidden);
 }
+std::unique_ptr<Layer> MakeLayer(const Mamba& spec, int64_t hidden, int) {
+  return std::make_unique<MambaLayer>(spec, hidden);
+}
+std::unique_ptr<Layer> MakeLayer(std::monostate, int64_t, int) { return nullptr; }
 
 Rope RopeOf(const Attention& spec) { return spec.rope; }
 Rope RopeOf(const LatentAttention& spec) { return spec.rope; }
+Rope RopeOf(const Mamba&) { return {}; }
 
 // What a part asks of the scratch memory.
 void Raise(const Attention& spec, ScratchLimits& limits) {
@@ -42,12 +47,16 @@ void Raise(const LatentAttention& spec, ScratchLimits& limits) {
   limits.hidden =
       std::max({limits.hidden, spec.heads * std::max(key, spec.value_dim), spec.q_rank});
 }
+void Raise(const Mamba& spec, ScratchLimits& limits) {
+  limits.hidden = std::max({limits.hidden, spec.inner, spec.dt_rank});
+}
 void Raise(const Mlp& spec, ScratchLimits& limits) {
   limits.hidden = std::max(limits.hidden, spec.inner);
 }
 void Raise(const Moe& spec, ScratchLimits& limits) {
   limits.hidden = std::max({limits.hidden, spec.inner, spec.shared ? spec.shared->inner : 0});
 }
+void Raise(std::monostate, ScratchLimits&) {}
 
 // As an element of the model's type holds it.
 float RoundTo(DType type, double x) {
@@ -62,7 +71,7 @@ bool IsParallel(const Block& block) {
 
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
   return a.all_kv_heads == b.all_kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
-         a.window == b.window && a.shared_values == b.shared_values;
+         a.window == b.window && a.shared_values == b.shared_values && a.parts == b.parts;
 }
 
 }  // namespace
@@ -108,7 +117,8 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   const NormLayer norm(block.norm, spec_.hidden);
   std::optional<NormLayer> norm1, norm2, norm_out;
   if (block.residual != Residual::kPostNorm) norm1 = norm2 = norm;
-  if (block.residual == Residual::kParallel) norm2.reset();
+  const bool has_ffn = !std::holds_alternative<std::monostate>(block.ffn);
+  if (block.residual == Residual::kParallel || !has_ffn) norm2.reset();
   if (block.residual == Residual::kSandwich || block.residual == Residual::kPostNorm) {
     norm_out = norm;
   }
@@ -124,10 +134,10 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   run.mixer->Declare(Cat(index, ".attn"), plan_);
   if (run.norm1_out) run.norm1_out->Declare(Cat(index, ".norm1_out"), plan_);
   if (run.norm2) run.norm2->Declare(Cat(index, ".norm2"), plan_);
-  run.ffn->Declare(Cat(index, ".mlp"), plan_);
+  if (run.ffn) run.ffn->Declare(Cat(index, ".mlp"), plan_);
   if (run.norm2_out) run.norm2_out->Declare(Cat(index, ".norm2_out"), plan_);
   PlaceState(*run.mixer);
-  PlaceState(*run.ffn);
+  if (run.ffn) PlaceState(*run.ffn);
 }
 
 void Decoder::PlaceState(Layer& layer) {
@@ -161,6 +171,7 @@ size_t Decoder::LayerBytes() const {
   for (const RunBlock& block : blocks_) {
     for (const Layer* layer : {block.mixer.get(), block.ffn.get()}) {
       Workspace measure;
+      if (layer == nullptr) continue;
       layer->Plan(measure, type_, options_.max_batch_tokens);
       most = std::max(most, measure.used());
     }
@@ -172,8 +183,10 @@ void Decoder::Carve(Workspace& arena) {
   const int64_t tokens = options_.max_batch_tokens;
   ids_ = arena.Take(DType::kU32, {tokens});
   head_memory_ = embedding_.Take(arena, std::min(tokens, kLogitRows), options_.group->size());
-  x_ = arena.Take(type_, {tokens, spec_.hidden});
+  const DType stream = spec_.wide_stream ? DType::kF32 : type_;
+  x_ = arena.Take(stream, {tokens, spec_.hidden});
   h_ = arena.Take(type_, {tokens, spec_.hidden});
+  wanted_x_ = stream == type_ ? h_ : arena.Take(stream, {tokens, spec_.hidden});
   if (spec_.learned_positions > 0) positions_ = arena.Take(DType::kU32, {tokens});
   if (std::any_of(spec_.blocks.begin(), spec_.blocks.end(), IsParallel)) {
     mixed_ = arena.Take(type_, {tokens, spec_.hidden});
@@ -182,7 +195,9 @@ void Decoder::Carve(Workspace& arena) {
     cos_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
     sin_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
   }
-  for (View& slots : slots_) slots = arena.Take(DType::kI64, {tokens});
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].recurrent()) slots_[g] = arena.Take(DType::kI64, {tokens});
+  }
   layer_memory_ = arena.Take(DType::kU8, {static_cast<int64_t>(LayerBytes())});
   const size_t scratch =
       options_.ops->scratch_bytes(Limits(), options_.threads ? options_.thread_count : 1);
@@ -259,12 +274,13 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
               positions_.as<uint32_t>() + row.first_token + row.token_count, row.first_position);
   }
   for (size_t g = 0; g < groups_.size(); ++g) {
-    group_steps_[g].slots = slots_[g].Rows(0, tokens);
+    const bool paged = !groups_[g].recurrent();
+    if (paged) group_steps_[g].slots = slots_[g].Rows(0, tokens);
     group_steps_[g].rows.clear();
     auto* slots = slots_[g].as<int64_t>();
     for (const PlanRow& row : plan.rows) {
       const int32_t* blocks = state.blocks(static_cast<int>(g), row.slot);
-      for (int32_t i = 0; i < row.token_count; ++i) {
+      for (int32_t i = 0; paged && i < row.token_count; ++i) {
         const int32_t position = row.first_position + i;
         slots[row.first_token + i] =
             int64_t{blocks[position / kBlockTokens]} * kBlockTokens + position % kBlockTokens;
@@ -297,6 +313,7 @@ absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
     case Residual::kSandwich:
     case Residual::kPostNorm:
       SL_RETURN_IF_ERROR(RunPart(block.norm1, *block.mixer, block.norm1_out, block.scale, x, h));
+      if (!block.ffn) return absl::OkStatus();
       return RunPart(block.norm2, *block.ffn, block.norm2_out, block.scale, x, h);
     case Residual::kParallel:
     case Residual::kParallelTwoNorms: {
@@ -323,10 +340,10 @@ void Decoder::GatherWanted(const StepPlan& plan) {
   wanted_ = static_cast<int64_t>(plan.wanted.size());
   if (wanted_ == 0) return;
   for (int64_t i = 0; i < wanted_; ++i) {
-    std::memcpy(h_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data, spec_.hidden * SizeOf(type_));
+    std::memcpy(wanted_x_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data,
+                spec_.hidden * SizeOf(x_.type));
   }
-  const View rows = h_.Rows(0, wanted_);
-  final_norm_.Forward(step_, rows, rows);
+  final_norm_.Forward(step_, wanted_x_.Rows(0, wanted_), h_.Rows(0, wanted_));
 }
 
 absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {

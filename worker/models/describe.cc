@@ -117,6 +117,22 @@ std::string FfnText(const Moe& moe) {
   return Cat(text, "; shared: ", FfnText(*moe.shared), moe.shared_gate ? ", gate" : "");
 }
 
+// What a mixer is and how it rotates.
+std::vector<Row> MixerRows(const Attention& attention) {
+  return {{"attn", MixerText(attention)}, {"rope", RopeText(attention.rope)}};
+}
+
+std::vector<Row> MixerRows(const LatentAttention& attention) {
+  return {{"attn", MixerText(attention)}, {"rope", RopeText(attention.rope)}};
+}
+
+std::vector<Row> MixerRows(const Mamba& m) {
+  return {{"mamba",
+           Cat("inner ", m.inner, ", state ", m.state, ", convolution over ", m.taps, ", dt rank ",
+               m.dt_rank, m.bias ? ", biases" : "", m.conv_bias ? "" : ", convolution without bias",
+               m.part_norm ? ", norms of dt, B and C" : "")}};
+}
+
 std::string ResidualText(const Block& block) {
   const std::string scale = block.residual_scale == 1 ? "" : Cat(block.residual_scale, " * ");
   const bool in = block.residual != Residual::kPostNorm;
@@ -131,7 +147,9 @@ std::string ResidualText(const Block& block) {
     const std::string output = Cat(part, "(", input, ")");
     return Cat("x += ", scale, out ? Cat(norm, "_out(", output, ")") : output);
   };
-  return Cat(sum("attn", "norm1"), "; ", sum("mlp", "norm2"));
+  const std::string_view mixer = std::holds_alternative<Mamba>(block.mixer) ? "mamba" : "attn";
+  if (std::holds_alternative<std::monostate>(block.ffn)) return sum(mixer, "norm1");
+  return Cat(sum(mixer, "norm1"), "; ", sum("mlp", "norm2"));
 }
 
 std::string ShapeText(const WeightSlot& slot) {
@@ -234,6 +252,7 @@ class Description {
     if (spec.learned_positions > 0) {
       rows.push_back({"positions", Cat(spec.learned_positions, " learned")});
     }
+    if (spec.wide_stream) rows.push_back({"stream", "f32"});
     std::string logits;
     if (spec.logit_scale != 1) logits = Cat("times ", spec.logit_scale);
     if (spec.logit_cap > 0) {
@@ -245,14 +264,13 @@ class Description {
 
   std::string BlockText(size_t index) const {
     const Block& block = opened_.decoder->spec().blocks[index];
-    return Cat(
-        Table({{"order", ResidualText(block)},
-               {"norms", NormText(block.norm)},
-               {"attn", std::visit([](const auto& a) { return MixerText(a); }, block.mixer)},
-               {"rope", std::visit([](const auto& a) { return RopeText(a.rope); }, block.mixer)},
-               {"mlp", std::visit([](const auto& ffn) { return FfnText(ffn); }, block.ffn)}},
-              "  "),
-        Table(weights_[index + 1], "  "));
+    std::vector<Row> rows = {{"order", ResidualText(block)}, {"norms", NormText(block.norm)}};
+    for (Row& row : std::visit([](const auto& m) { return MixerRows(m); }, block.mixer)) {
+      rows.push_back(std::move(row));
+    }
+    if (const auto* mlp = std::get_if<Mlp>(&block.ffn)) rows.push_back({"mlp", FfnText(*mlp)});
+    if (const auto* moe = std::get_if<Moe>(&block.ffn)) rows.push_back({"mlp", FfnText(*moe)});
+    return Cat(Table(rows, "  "), Table(weights_[index + 1], "  "));
   }
 
   std::string Blocks() const {
@@ -283,13 +301,31 @@ class Description {
   std::string StateGroups() const {
     std::vector<Row> rows = {
         {"state group", "layers", "kv_heads", "head_dim", "window", "type", "bytes per block"}};
+    std::string recurrent;
     for (const StateGroup& group : opened_.decoder->state_groups()) {
+      if (group.recurrent()) {
+        recurrent += RecurrentText(group);
+        continue;
+      }
       rows.push_back({Cat(rows.size() - 1), Cat(group.layers), Cat(group.kv_heads),
-                      Cat(group.head_dim),
+                      Cat(group.head_dim, group.shared_values > 0
+                                              ? Cat(" (values: ", group.shared_values, " of it)")
+                                              : std::string()),
                       group.window > 0 ? Cat(group.window) : std::string("none"),
                       std::string(NameOf(group.type)), Cat(group.block_bytes())});
     }
-    return Cat(Table(rows, ""), "a block holds ", kBlockTokens, " positions\n");
+    if (rows.size() == 1) return recurrent;
+    return Cat(Table(rows, ""), "a block holds ", kBlockTokens, " positions\n", recurrent);
+  }
+
+  static std::string RecurrentText(const StateGroup& group) {
+    std::vector<Row> rows = {{"recurrent state", "rows", "columns", "type"}};
+    for (const StatePart& part : group.parts) {
+      rows.push_back(
+          {Cat(rows.size() - 1), Cat(part.rows), Cat(part.cols), std::string(NameOf(part.type))});
+    }
+    return Cat(Table(rows, ""), "of ", group.layers, " layers, ", group.block_bytes(),
+               " bytes per sequence\n");
   }
 
   OpenedModel& opened_;

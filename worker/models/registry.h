@@ -55,5 +55,7 @@ const Family& GraniteMoeFamily();
 const Family& DeepseekFamily();
 const Family& DeepseekV2Family();
 const Family& DeepseekV3Family();
+const Family& MambaFamily();
+const Family& FalconMambaFamily();
 
 }  // namespace shardline

@@ -112,6 +112,12 @@ absl::Status ValidateMixer(const LatentAttention& attention) {
   return ValidateRope(attention.rope, attention.rope.rot_dim);
 }
 
+absl::Status ValidateMixer(const Mamba& mamba) {
+  const bool ok = !mamba.part_norm || (std::isfinite(*mamba.part_norm) && *mamba.part_norm >= 0);
+  return ok ? absl::OkStatus()
+            : InvalidArgument("mixer_rms_eps ", *mamba.part_norm, " is negative");
+}
+
 }  // namespace
 
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file) {

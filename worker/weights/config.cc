@@ -174,6 +174,11 @@ bool HfConfig::IsNull(std::string_view key) const {
   return node != nullptr && node->is_null();
 }
 
+bool HfConfig::IsString(std::string_view key, std::string_view text) const {
+  const nlohmann::json* node = Node(key);
+  return node != nullptr && node->is_string() && node->get_ref<const std::string&>() == text;
+}
+
 void HfConfig::Enter(std::string_view key) {
   const nlohmann::json* node = Node(key);
   if (node == nullptr || !node->is_object()) return;

@@ -78,6 +78,8 @@ class HfConfig final : public Config {
   bool WasRead(std::string_view key) const { return read_.contains(key); }
   // Whether `key` is there with the value null, which every other look-up takes for absent.
   bool IsNull(std::string_view key) const;
+  // Whether `key` is this text; a number in its place is no mistake.
+  bool IsString(std::string_view key, std::string_view text) const;
   // From here on all keys are those of the object `key`, if it is one.
   void Enter(std::string_view key);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -69,14 +70,29 @@ float RoundTo(DType type, float x) {
   return type == DType::kF16 ? WidenF16(RoundToF16(x)) : x;
 }
 
+float InForm(VectorForm form, DType type, float x) {
+  switch (form) {
+    case VectorForm::kRounded:
+      return RoundTo(type, x);
+    case VectorForm::kPlusOne:
+      return 1.0f + RoundTo(type, x);
+    case VectorForm::kExact:
+      return x;
+    case VectorForm::kNegExp:
+      return static_cast<float>(-std::exp(double{x}));
+  }
+  return x;
+}
+
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
-  const int64_t count = source.tensor->elements();
-  std::vector<float> stored(count);
-  Dequantize(source.tensor->type, source.tensor->data.data(), count, DType::kF32, stored.data());
-  for (int64_t i = 0; i < slot.axes[0].local(); ++i) {
-    float x = stored[StoredRow(source, slot, slot.axes[0].begin() + i)];
-    if (slot.form != VectorForm::kExact) x = RoundTo(type, x);
-    out[i] = slot.form == VectorForm::kPlusOne ? 1.0f + x : x;
+  const Axis& axis = slot.axes[0];
+  const int64_t width = slot.width();
+  std::vector<float> stored(source.tensor->elements());
+  Dequantize(source.tensor->type, source.tensor->data.data(), source.tensor->elements(),
+             DType::kF32, stored.data());
+  for (int64_t i = 0; i < axis.local(); ++i) {
+    const float* row = stored.data() + StoredRow(source, slot, axis.begin() + i) * width;
+    for (int64_t j = 0; j < width; ++j) *out++ = InForm(slot.form, type, row[j]);
   }
 }
 
@@ -130,7 +146,7 @@ void FillVector(const VectorTarget& target, const std::vector<Source>& parts, DT
   auto* out = reinterpret_cast<float*>(memory);
   for (size_t p = 0; p < parts.size(); ++p) {
     WidenVector(parts[p], target.parts[p], type, out);
-    out += target.parts[p].axes[0].local();
+    out += target.parts[p].elements();
   }
 }
 

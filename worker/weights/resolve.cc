@@ -113,7 +113,10 @@ class Resolver {
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
     if (all_experts) shape.insert(shape.begin(), slot.expert.count);
     const bool one_row = shape.size() == 2 && rows == 1 && tensor->shape == std::vector{shape[1]};
-    if (tensor->shape != shape && !rows_of_heads && !one_row) {
+    // Filters of single channels, [channels, 1, taps], are a matrix.
+    const bool filters = tensor->shape.size() == 3 && tensor->shape[1] == 1 &&
+                         shape == std::vector{tensor->shape[0], tensor->shape[2]};
+    if (tensor->shape != shape && !rows_of_heads && !one_row && !filters) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }

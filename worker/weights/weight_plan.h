@@ -18,6 +18,7 @@ enum class VectorForm : uint8_t {
   kRounded,  // rounded to the model's type
   kPlusOne,  // the same, and one added afterwards: a norm weight stored as its distance from one
   kExact,    // as stored: a norm weight to which the file's writer has added one
+  kNegExp,   // -e^x of what is stored, unrounded: Mamba's A_log
 };
 
 // Which of several experts (or heads, where each has a matrix of its own) a tensor belongs to.
@@ -32,10 +33,18 @@ struct ExpertPlace {
 // One tensor of the model as its layer names it.
 struct WeightSlot {
   std::string name;                        // "3.attn.q.weight"
-  std::vector<Axis> axes;                  // outermost first: [out, in], or [out]
+  std::vector<Axis> axes;                  // outermost first: [out, in], or [out]; a vector's more
   int64_t head_dim = 0;                    // rows of one head, where the rows belong to heads
   VectorForm form = VectorForm::kRounded;  // of a vector
   ExpertPlace expert = {};
+
+  // Elements of a row; and all on this rank.
+  int64_t width() const {
+    int64_t n = 1;
+    for (size_t i = 1; i < axes.size(); ++i) n *= axes[i].local();
+    return n;
+  }
+  int64_t elements() const { return axes[0].local() * width(); }
 };
 
 // Several slots stand one below the other: {q, k, v} of one input are one product.
@@ -58,7 +67,7 @@ struct VectorTarget {
 
   int64_t size() const {
     int64_t n = 0;
-    for (const WeightSlot& part : parts) n += part.axes[0].local();
+    for (const WeightSlot& part : parts) n += part.elements();
     return n;
   }
 };

@@ -205,7 +205,7 @@ TEST(Formats, GiveTheSameBits) {
       }
     }
   }
-  EXPECT_GE(copies, 32);
+  EXPECT_GE(copies, 34);
 }
 
 // A copy of the checkpoint in which one file has other bytes.

@@ -61,6 +61,7 @@ class ThreadRanks {
       ranks_.barrier_.arrive_and_wait();
       return absl::OkStatus();
     }
+    void Abort(std::string_view) override {}
 
    private:
     static float Get(const View& view, int64_t i) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <set>
 
 #include "worker/state/block_allocator.h"
@@ -117,6 +118,47 @@ TEST(StateStorage, AppliesUpdatesInOrder) {
   EXPECT_EQ((*storage)->blocks(1, 1)[0], 5);
   EXPECT_EQ((*storage)->blocks(0, 2)[0], 4);
   EXPECT_EQ((*storage)->blocks(0, 0)[0], 0);
+}
+
+// Blocks of a recurrent group hold all parts of all layers; a block starts as a copy if it is one.
+TEST(StateStorage, RecurrentBlocksAreCopied) {
+  const std::vector<StateGroup> groups = {
+      {.layers = 1, .kv_heads = 1, .head_dim = 4},
+      {.layers = 2, .parts = {{DType::kBF16, 3, 5}, {DType::kF32, 4, 5}}}};
+  EXPECT_EQ(groups[1].block_bytes(), 2u * (3 * 5 * 2 + 4 * 5 * 4));
+  auto storage = StateStorage::Create(groups, {9, 3}, 4, 100);
+  ASSERT_TRUE(storage.ok()) << storage.status();
+  const auto fill = [&](int32_t block, uint8_t value) {
+    for (int layer = 0; layer < 2; ++layer) {
+      for (int part = 0; part < 2; ++part) {
+        const View one = (*storage)->part(1, layer, part).Rows(block, 1);
+        std::memset(one.data, value + 2 * layer + part, one.bytes());
+      }
+    }
+  };
+  const auto holds = [&](int32_t block, uint8_t value) {
+    bool same = true;
+    for (int layer = 0; layer < 2; ++layer) {
+      for (int part = 0; part < 2; ++part) {
+        const View one = (*storage)->part(1, layer, part).Rows(block, 1);
+        for (size_t i = 0; i < one.bytes(); ++i) {
+          same = same && one.as<uint8_t>()[i] == value + 2 * layer + part;
+        }
+      }
+    }
+    return same;
+  };
+  EXPECT_EQ((*storage)->part(1, 0, 0).shape, (std::array<int64_t, 4>{3, 3, 5, 0}));
+  for (int32_t block = 0; block < 3; ++block) fill(block, static_cast<uint8_t>(10 * block + 10));
+  (*storage)->Apply({{.slot = 2, .group = 1, .index = 0, .block = 0, .copy_of = 1},
+                     {.slot = 3, .group = 1, .index = 0, .block = 2},
+                     {.slot = 1, .group = 1, .index = 0, .block = 1, .copy_of = 0}});
+  EXPECT_EQ((*storage)->blocks(1, 2)[0], 0);
+  EXPECT_EQ((*storage)->blocks(1, 3)[0], 2);
+  EXPECT_EQ((*storage)->blocks(1, 1)[0], 1);
+  EXPECT_TRUE(holds(0, 20));
+  EXPECT_TRUE(holds(1, 20));
+  EXPECT_TRUE(holds(2, 30));
 }
 
 TEST(StateStorage, TooLargeNamesTheFlag) {
