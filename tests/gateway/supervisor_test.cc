@@ -23,7 +23,7 @@ class SupervisorTest : public testing::Test {
                                       &metrics);
     Supervisor::Options options;
     options.program = FAKE_WORKER;
-    options.arguments = [modes](uint64_t epoch) {
+    options.arguments = [modes](uint64_t epoch, int) {
       const size_t at = std::min<size_t>(epoch, modes.size()) - 1;
       return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
     };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "worker/parallel/agree.h"
+
 namespace shardline {
 namespace {
 
@@ -17,10 +19,10 @@ uint64_t MostUsed(const StateGroup& group, const KvLimits& limits, bool beside_f
   return sequences * (std::min(context, BlocksFor(group.window + limits.step_tokens) + 1) + 1);
 }
 
-}  // namespace
-
-absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
-                              uint64_t kv_cache_bytes, uint64_t available_bytes) {
+// `block_bytes`: of each group.
+absl::StatusOr<KvPlan> Plan(const std::vector<StateGroup>& groups,
+                            const std::vector<uint64_t>& block_bytes, const KvLimits& limits,
+                            uint64_t kv_cache_bytes, uint64_t available_bytes) {
   const bool any_full = std::any_of(groups.begin(), groups.end(), [](const StateGroup& group) {
     return group.window == 0 && !group.recurrent();
   });
@@ -31,7 +33,8 @@ absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLim
   };
   const auto bytes_of = [&](uint64_t blocks) {
     uint64_t bytes = 0;
-    for (const StateGroup& group : groups) bytes += blocks_of(group, blocks) * group.block_bytes();
+    for (size_t g = 0; g < groups.size(); ++g)
+      bytes += blocks_of(groups[g], blocks) * block_bytes[g];
     return bytes;
   };
   const uint64_t limit = kv_cache_bytes > 0 ? kv_cache_bytes : available_bytes / 4;
@@ -63,6 +66,34 @@ absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLim
   // A context and the token after it, which the gateway counts.
   plan.block_tokens = any_paged ? kBlockTokens : plan.context_tokens + 1;
   return plan;
+}
+
+std::vector<uint64_t> BlockBytes(const std::vector<StateGroup>& groups) {
+  std::vector<uint64_t> bytes;
+  for (const StateGroup& group : groups) bytes.push_back(group.block_bytes());
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
+                              uint64_t kv_cache_bytes, uint64_t available_bytes) {
+  return Plan(groups, BlockBytes(groups), limits, kv_cache_bytes, available_bytes);
+}
+
+absl::StatusOr<KvPlan> PlanKvTogether(ProcessGroup& group, const std::vector<StateGroup>& groups,
+                                      const KvLimits& limits, uint64_t kv_cache_bytes,
+                                      uint64_t available_bytes) {
+  std::vector<uint64_t> own = BlockBytes(groups);
+  own.push_back(available_bytes);
+  SL_ASSIGN_OR_RETURN(const std::vector<uint64_t> all, GatherWords(group, own));
+  std::vector<uint64_t> block_bytes(groups.size(), 0);
+  for (int rank = 0; rank < group.size(); ++rank) {
+    const uint64_t* words = all.data() + rank * own.size();
+    for (size_t g = 0; g < groups.size(); ++g) block_bytes[g] += words[g];
+    available_bytes = std::min(available_bytes, words[groups.size()]);
+  }
+  return Plan(groups, block_bytes, limits, kv_cache_bytes, available_bytes);
 }
 
 }  // namespace shardline

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "shared/base/status.h"
+#include "worker/parallel/process_group.h"
 #include "worker/state/state.h"
 
 namespace shardline {
@@ -30,5 +31,11 @@ struct KvLimits {
 // naming --kv-cache-bytes when not even one block fits.
 absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
                               uint64_t kv_cache_bytes, uint64_t available_bytes);
+
+// The same of a group of ranks: what they hold of a block counts together, and of the available
+// bytes the least. Every rank calls it and gets the same plan. Errors also: the group's.
+absl::StatusOr<KvPlan> PlanKvTogether(ProcessGroup& group, const std::vector<StateGroup>& groups,
+                                      const KvLimits& limits, uint64_t kv_cache_bytes,
+                                      uint64_t available_bytes);
 
 }  // namespace shardline
