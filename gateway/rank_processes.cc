@@ -22,7 +22,8 @@ absl::StatusOr<std::unique_ptr<RankProcesses>> RankProcesses::Start(Options opti
   const int ranks = processes->options_.ranks;
   std::optional<GroupSegment> segment;
   if (ranks > 1) {
-    SL_ASSIGN_OR_RETURN(segment, GroupSegment::Create(ranks, processes->options_.epoch));
+    SL_ASSIGN_OR_RETURN(auto created, GroupSegment::Create(ranks, processes->options_.epoch));
+    segment.emplace(std::move(created));
   }
   for (int rank = 0; rank < ranks; ++rank) {
     SL_RETURN_IF_ERROR(processes->StartRank(rank, segment ? segment->fd() : -1));
