@@ -1,5 +1,8 @@
 #include "tools/cli/device.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "shared/base/nearest.h"
 #include "shared/base/quoted.h"
 
@@ -20,11 +23,20 @@ constexpr Row kDevices[] = {
     {"l40s", 48, 864, 362, 91.6},        {"rtx-4090", 24, 1008, 165.2, 82.6},
     {"mi300x", 192, 5300, 1307.4, 163.4}};
 
+// By as many letters as were given: "h101" is near to "h100-80g".
+std::string_view Nearest(std::string_view name) {
+  const auto distance = [&](const Row& row) {
+    return NameDistance(name, row.name.substr(0, name.size()));
+  };
+  return std::min_element(std::begin(kDevices), std::end(kDevices),
+                          [&](const Row& a, const Row& b) { return distance(a) < distance(b); })
+      ->name;
+}
+
 }  // namespace
 
 absl::StatusOr<Device> FindDevice(std::string_view name) {
   std::string known;
-  std::vector<std::string_view> names;
   for (const Row& row : kDevices) {
     if (row.name == name) {
       return Device{.name = std::string(name),
@@ -34,10 +46,9 @@ absl::StatusOr<Device> FindDevice(std::string_view name) {
                     .f32_flops = row.f32_teraflops * 1e12};
     }
     known += Cat(known.empty() ? "" : ", ", row.name);
-    names.push_back(row.name);
   }
   return InvalidArgument(Quoted(name), " is not known; known are ", known, "; the nearest name is ",
-                         NearestName(name, names),
+                         Nearest(name),
                          "; of others tell --device-memory, --device-bandwidth, --device-tflops");
 }
 

@@ -69,8 +69,8 @@ std::string StepName(const StepFigures& figures) {
 
 void WriteRanks(const PlanOptions& options, const ModelPlan& plan, std::ostream& out) {
   const bool device = options.device.memory_bytes > 0;
-  std::vector<Row> rows = {{"RANKS", ">WEIGHTS", ">OF THEM COPIES", ">ACTIVATIONS"}};
-  if (device) rows[0].insert(rows[0].end(), {">RESERVE", ">LEFT FOR STATE"});
+  std::vector<Row> rows = {{"RANKS", ">WEIGHTS", ">COPIES", ">ACTIVATIONS"}};
+  if (device) rows[0].insert(rows[0].end(), {">RESERVE", ">LEFT"});
   bool recurrent = false, paged = false;
   for (const StateGroup& group : plan.ranks[0].groups) {
     (group.recurrent() ? recurrent : paged) = true;

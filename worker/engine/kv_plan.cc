@@ -14,7 +14,7 @@ uint64_t MostHeld(const StateGroup& group, const KvLimits& limits) {
   const uint64_t context = BlocksFor(limits.context_tokens);
   if (group.recurrent()) return 1;
   if (group.window == 0) return context;
-  return std::min(context, BlocksFor(group.window + limits.step_tokens) + 1) + 1;
+  return std::min(context, BlocksFor(group.window + limits.step_tokens) + 2);
 }
 
 // What is useful of a group for all sequences together.

@@ -10,9 +10,15 @@ thread_local Work* counted = nullptr;
 
 uint64_t Bytes(int64_t elements, DType type) { return elements * SizeOf(type); }
 
-void Matmul(const OpContext&, const View& x, const Packed& w, const View*, const View&) {
+// However many rows it is used for.
+void CountVector(const View* weight) {
+  if (weight != nullptr) counted->weight_bytes += weight->bytes();
+}
+
+void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, const View&) {
   counted->flops += 2.0 * x.shape[0] * w.rows * w.cols;
   counted->weight_bytes += w.bytes;
+  CountVector(bias);
 }
 
 void MatmulHeads(const OpContext&, const View& x, const Packed* w, const View&) {
@@ -26,10 +32,6 @@ void Embed(const OpContext&, const View& ids, const Packed& table, float, const 
   counted->weight_bytes += Bytes(ids.shape[0] * table.cols, table.type);
 }
 
-// A head's weights are read once for all tokens.
-void CountVector(const View* weight) {
-  if (weight != nullptr) counted->weight_bytes += weight->bytes();
-}
 void RmsNorm(const OpContext&, const View&, const View& weight, Norm, const View&) {
   CountVector(&weight);
 }
@@ -58,14 +60,13 @@ void Attention(const OpContext&, const AttentionArgs& args) {
   }
 }
 
-void Route(const OpContext&, const Routing&, const View& scores, const View*, const View& ids,
+void Route(const OpContext&, const Routing&, const View& scores, const View* bias, const View& ids,
            const View& weights) {
-  const int64_t experts = scores.shape[1], active = ids.shape[1];
   for (int64_t i = 0; i < ids.elements(); ++i) {
-    ids.as<uint32_t>()[i] = static_cast<uint32_t>(i % experts);
+    ids.as<uint32_t>()[i] = static_cast<uint32_t>(i % scores.shape[1]);
     weights.as<float>()[i] = 1;
   }
-  assert(active <= experts);
+  CountVector(bias);
 }
 
 // Of one part of a recurrent layer's state, for every sequence.

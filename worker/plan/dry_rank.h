@@ -30,6 +30,7 @@ class DryRank {
 
   const OpenedModel& model() const { return opened_; }
   const ModelInfo& info() const { return opened_.decoder->info(); }
+  const ModelSpec& spec() const { return opened_.decoder->spec(); }
   const WeightPlan& weights() const { return opened_.decoder->plan(); }
   const std::vector<StateGroup>& state_groups() const { return opened_.decoder->state_groups(); }
   // What weights, by target, and activations take; one token's logits of every sequence are wanted.
