@@ -144,7 +144,13 @@ TEST_P(DryRanks, ReadEveryWeightThatATokenNeeds) {
 INSTANTIATE_TEST_SUITE_P(Checkpoints, DryRanks, testing::ValuesIn(GoldenNames()),
                          [](const auto& info) { return info.param; });
 
-// Two products and attention of one layer, by hand.
+TEST(DryOps, HaveEveryOperation) {
+  std::vector<void (*)()> operations((sizeof(Ops) - offsetof(Ops, scratch_bytes)) / sizeof(void*));
+  std::memcpy(operations.data(), &DryOps().scratch_bytes, operations.size() * sizeof(void*));
+  for (const auto operation : operations) EXPECT_NE(operation, nullptr);
+}
+
+// Products and attention of all layers, by hand.
 TEST(DryOps, CountProducts) {
   const auto dry = DryRank::Open(Options("multi_query", "f32"), {0, 1});
   ASSERT_TRUE(dry.ok()) << dry.status();
