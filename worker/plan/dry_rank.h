@@ -28,15 +28,14 @@ class DryRank {
   // dtype, max_batch_tokens, max_context. Errors: as OpenModel.
   static absl::StatusOr<std::unique_ptr<DryRank>> Open(const ModelOptions& options, Split split);
 
-  const OpenedModel& model() const { return opened_; }
   const ModelInfo& info() const { return opened_.decoder->info(); }
   const ModelSpec& spec() const { return opened_.decoder->spec(); }
   const WeightPlan& weights() const { return opened_.decoder->plan(); }
   const std::vector<StateGroup>& state_groups() const { return opened_.decoder->state_groups(); }
-  // What weights, by target, and activations take; one token's logits of every sequence are wanted.
-  const WeightLayout& layout() const { return layout_; }
+  const WeightLayout& layout() const { return layout_; }  // of its weights
   uint64_t activation_bytes() const { return opened_.decoder->activation_bytes(); }
 
+  // Logits of every sequence's last token are made too.
   absl::StatusOr<StepCost> Run(const DryStep& step);
 
  private:
