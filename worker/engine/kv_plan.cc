@@ -10,13 +10,20 @@ namespace {
 
 uint64_t BlocksFor(int64_t positions) { return (positions + kBlockTokens - 1) / kBlockTokens; }
 
-// What all sequences together can hold of a group, by KvBlocks' rule: a window need not begin where
-// a block does, and admission keeps a block free for each sequence that runs.
+// What one sequence holds of a group, by KvBlocks' rule: a window need not begin where a block
+// does, and admission keeps a block free for each sequence that runs.
+uint64_t MostHeld(const StateGroup& group, const KvLimits& limits) {
+  const uint64_t context = BlocksFor(limits.context_tokens);
+  if (group.recurrent()) return 1;
+  if (group.window == 0) return context;
+  return std::min(context, BlocksFor(group.window + limits.step_tokens) + 2);
+}
+
+// What is useful of a group for all sequences together.
 uint64_t MostUsed(const StateGroup& group, const KvLimits& limits, bool beside_full) {
-  const uint64_t sequences = limits.max_sequences, context = BlocksFor(limits.context_tokens);
-  if (group.recurrent()) return sequences;
-  if (group.window == 0 || !beside_full) return sequences * context;
-  return sequences * (std::min(context, BlocksFor(group.window + limits.step_tokens) + 1) + 1);
+  const uint64_t sequences = limits.max_sequences;
+  if (group.window > 0 && !beside_full) return sequences * BlocksFor(limits.context_tokens);
+  return sequences * MostHeld(group, limits);
 }
 
 // `block_bytes`: of each group.
@@ -94,6 +101,34 @@ absl::StatusOr<KvPlan> PlanKvTogether(ProcessGroup& group, const std::vector<Sta
     available_bytes = std::min(available_bytes, words[groups.size()]);
   }
   return Plan(groups, block_bytes, limits, kv_cache_bytes, available_bytes);
+}
+
+uint64_t SequenceBytes(const std::vector<StateGroup>& groups, const KvLimits& limits) {
+  uint64_t bytes = 0;
+  for (const StateGroup& group : groups) bytes += MostHeld(group, limits) * group.block_bytes();
+  return bytes;
+}
+
+int64_t SequencesThatFit(const std::vector<StateGroup>& groups, const KvLimits& limits,
+                         uint64_t kv_cache_bytes) {
+  const auto fit = [&](int64_t sequences) {
+    KvLimits so_many = limits;
+    so_many.max_sequences = sequences;
+    const absl::StatusOr<KvPlan> plan =
+        PlanKv(groups, so_many, std::max<uint64_t>(1, kv_cache_bytes), 0);
+    if (!plan.ok() || plan->context_tokens < limits.context_tokens) return false;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const uint64_t held = sequences * MostHeld(groups[g], limits);
+      if (held > static_cast<uint64_t>(plan->blocks_per_group[g])) return false;
+    }
+    return true;
+  };
+  int64_t fits = 0, too_many = limits.max_sequences + 1;
+  while (fits + 1 < too_many) {
+    const int64_t middle = fits + (too_many - fits) / 2;
+    (fit(middle) ? fits : too_many) = middle;
+  }
+  return fits;
 }
 
 }  // namespace shardline

@@ -38,4 +38,12 @@ absl::StatusOr<KvPlan> PlanKvTogether(ProcessGroup& group, const std::vector<Sta
                                       const KvLimits& limits, uint64_t kv_cache_bytes,
                                       uint64_t available_bytes);
 
+// What one sequence of limits.context_tokens holds at most.
+uint64_t SequenceBytes(const std::vector<StateGroup>& groups, const KvLimits& limits);
+
+// How many such sequences run at once in what PlanKv makes of `kv_cache_bytes`, at most
+// limits.max_sequences.
+int64_t SequencesThatFit(const std::vector<StateGroup>& groups, const KvLimits& limits,
+                         uint64_t kv_cache_bytes);
+
 }  // namespace shardline
