@@ -16,7 +16,7 @@ struct Settings {
   std::string worker_program;
   std::string device, dtype;
   std::string trace_file;  // empty: none
-  uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
+  uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0, replicas = 1;
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;
   bool no_kv_cache = false, allow_request_templates = false, vllm_metric_names = false;

@@ -51,6 +51,7 @@ ABSL_FLAG(int64_t, max_batch_tokens, 2048, "tokens of one step");
 ABSL_FLAG(int64_t, max_context, 0, "longest prompt + output; 0: what the model states");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "memory for the KV cache; 0: the smaller of a quarter of free memory and what is usable");
+ABSL_FLAG(int, memory_sharers, 1, "workers that share this machine's free memory");
 ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
 
 ABSL_FLAG(bool, print_spec, false,
@@ -86,6 +87,7 @@ absl::Status CheckFlags(const std::vector<std::string>& positional) {
   SL_RETURN_IF_ERROR(in_range("--max-sequences", absl::GetFlag(FLAGS_max_sequences), 1, 65536));
   SL_RETURN_IF_ERROR(
       in_range("--max-batch-tokens", absl::GetFlag(FLAGS_max_batch_tokens), 1, int64_t{1} << 20));
+  SL_RETURN_IF_ERROR(in_range("--memory-sharers", absl::GetFlag(FLAGS_memory_sharers), 1, 4096));
   return in_range("--max-context", absl::GetFlag(FLAGS_max_context), 0, int64_t{1} << 24);
 }
 
@@ -151,13 +153,18 @@ absl::Status LoadModel(Channel& channel, Port& port, const Ops& ops, Worker& wor
   return absl::OkStatus();
 }
 
+// What is free, shared by the workers of this machine. One that starts again finds what the others
+// left.
+uint64_t MemoryShare() {
+  return AvailableMemoryBytes() / static_cast<uint64_t>(absl::GetFlag(FLAGS_memory_sharers));
+}
+
 absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, Ready& ready) {
   const ModelInfo& info = worker.model->info();
   const int max_sequences = absl::GetFlag(FLAGS_max_sequences);
   const KvLimits limits{max_sequences, info.context_tokens, absl::GetFlag(FLAGS_max_batch_tokens)};
-  SL_ASSIGN_OR_RETURN(const KvPlan kv,
-                      PlanKv(worker.model->state_groups(), limits,
-                             absl::GetFlag(FLAGS_kv_cache_bytes), AvailableMemoryBytes()));
+  SL_ASSIGN_OR_RETURN(const KvPlan kv, PlanKv(worker.model->state_groups(), limits,
+                                              absl::GetFlag(FLAGS_kv_cache_bytes), MemoryShare()));
   SL_ASSIGN_OR_RETURN(worker.state,
                       StateStorage::Create(worker.model->state_groups(), kv.blocks_per_group,
                                            max_sequences, kv.context_tokens));

@@ -41,6 +41,7 @@ class SupervisorTest : public testing::Test {
                     exit_code = code;
                     reason = why;
                   });
+                  return true;
                 }},
         router.get(), &metrics);
     supervisor->Start();
@@ -193,6 +194,7 @@ TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
                                                               exit_code = code;
                                                               reason = why;
                                                             });
+                                                            return true;
                                                           }},
                                    router.get(), &metrics);
   supervisor->Start();
