@@ -9,11 +9,10 @@ import time
 import unittest
 
 import models
-from harness import GATEWAY, BUILD, Reading, Server, gather, health_pb, pb, request, run, until
+from harness import BUILD, GATEWAY, Reading, Server, control_pb, gather, health_pb, pb, request, run, until
 
 STEP_LIMIT = 3  # seconds: long enough for a busy machine's step
 FLAGS = ("--replicas=2", "--kv-cache-bytes=134217728", f"--step-limit-seconds={STEP_LIMIT}")
-ENDLESS = pb.StoppingParams(ignore_eos=True)
 SERVING = health_pb.HealthCheckResponse.SERVING
 
 
@@ -144,6 +143,8 @@ class Life(ReplicasTest):
     def test_limits_are_of_all_groups(self):
         self.start("--max-sequences=2")
         self.wait_for_all()
+        info = self.server.control.GetServerInfo(control_pb.GetServerInfoRequest(), timeout=10)
+        self.assertEqual(info.limits.max_sequences, 4)
         self.begin(4)
         waiting = Reading(self.server.stream(request([9], max_new=3)))
         until(lambda: self.server.load().queued_requests == 1, what="a fifth that waits")

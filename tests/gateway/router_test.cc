@@ -693,7 +693,7 @@ TEST_F(RouterTest, AnAttachFreesARequestFromTheFirstCallsDeadline) {
 // others.
 class EchoingWorker : public WorkerPort {
  public:
-  explicit EchoingWorker(Router& router) : router_(router) {
+  EchoingWorker(Router& router, size_t group) : router_(router), group_(group) {
     thread_ = std::thread([this] { Run(); });
   }
   ~EchoingWorker() override {
@@ -745,17 +745,18 @@ class EchoingWorker : public WorkerPort {
                       [](const Job& job) { return job.said == job.submit.prompt.size(); });
         running = running_.size();
       }
-      for (const Tokens& tokens : said) router_.OnMessage(0, tokens);
-      for (const Finished& end : finished) router_.OnMessage(0, end);
+      for (const Tokens& tokens : said) router_.OnMessage(group_, tokens);
+      for (const Finished& end : finished) router_.OnMessage(group_, end);
       StepReport report{};
       report.epoch = 1;
       report.step = step;
       report.running_sequences = static_cast<uint32_t>(running);
-      router_.OnMessage(0, report);
+      router_.OnMessage(group_, report);
       if (said.empty()) std::this_thread::yield();
     }
   }
   Router& router_;
+  const size_t group_;
   std::mutex mutex_;
   std::vector<Job> running_;
   std::atomic<bool> stop_{false};
@@ -763,13 +764,14 @@ class EchoingWorker : public WorkerPort {
 };
 
 TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
-  Start({.stream = {.max_events = 8, .max_bytes = 1 << 20, .max_event_bytes = 8}});
-  auto echo = std::make_shared<EchoingWorker>(*router);
+  Start({.groups = 2, .stream = {.max_events = 8, .max_bytes = 1 << 20, .max_event_bytes = 8}});
   ready.header.epoch = 1;
   ready.header.max_sequences = 8;
   ready.header.block_tokens = 16;
   ready.header.kv_blocks_total = 50;
-  router->WorkerReady(0, echo, ready);
+  for (size_t group = 0; group < 2; ++group) {
+    router->WorkerReady(group, std::make_shared<EchoingWorker>(*router, group), ready);
+  }
   std::atomic<int> whole{0}, cancelled{0};
   std::vector<std::thread> readers;
   for (int r = 0; r < 6; ++r) {
@@ -815,7 +817,7 @@ TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
   const MetricsSnapshot now = metrics.Snapshot();
   EXPECT_EQ(now.accepted, 240u);
   EXPECT_EQ(Count(Outcome::kLength) + Count(Outcome::kCancelled), 240u);
-  router->WorkerLost(0);
+  for (size_t group = 0; group < 2; ++group) router->WorkerLost(group);
 }
 
 }  // namespace
