@@ -43,7 +43,7 @@ class Routing {
  public:
   struct Options {
     size_t groups = 1;
-    // What a shared beginning may cost: so much of a group's capacity may its load exceed the least.
+    // What a shared beginning may cost: its group's load may exceed the least by so much.
     double load_margin = 1.0 / 16;
     size_t max_blocks = 16384;  // remembered of each group
   };
