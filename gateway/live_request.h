@@ -69,10 +69,12 @@ struct LiveRequest {
   const std::shared_ptr<EventStream> stream;
 
   JournalEntry journal;
+  std::vector<uint64_t> prefix;  // the prompt's PrefixHashes, where there is a choice of groups
   std::vector<Output> outputs;
   uint32_t unfinished;  // of the outputs
   State state = State::kQueued;
-  uint64_t blocks = 0;              // of the router's committed blocks, while running
+  size_t group = 0;                 // that it was handed to, once it runs
+  uint64_t blocks = 0;              // of the group's committed blocks, while running
   std::atomic<bool> paused{false};  // written under the lock, read by the reader without it
   // When the paused request's reader last took something, and how much it had taken.
   uint64_t stalled_since_ns = 0, stalled_taken = 0;

@@ -1,5 +1,5 @@
-// shardline-gateway: reads the flags, loads the model's text side, listens, starts the worker, says
-// `ready`, serves until a signal, drains.
+// shardline-gateway: reads the flags, loads the model's text side, listens, starts the workers,
+// says `ready`, serves until a signal, drains.
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "gateway/group_health.h"
 #include "gateway/rpc/handlers.h"
 #include "gateway/server.h"
 #include "gateway/supervisor.h"
@@ -25,7 +26,7 @@
 namespace shardline {
 namespace {
 
-// What the main thread waits for: signals, and news from the supervisor.
+// What the main thread waits for: signals, and news from the supervisors.
 class Life {
  public:
   // Before any other thread starts: they inherit the blocked signals.
@@ -71,7 +72,7 @@ class Life {
 
   int stops() const { return stops_; }  // SIGTERM and SIGINT so far
   bool ready() const { return ready_; }
-  int exit_code() const { return exit_code_; }  // 0: the supervisor goes on
+  int exit_code() const { return exit_code_; }  // 0: the supervisors go on
   std::string why() {
     std::lock_guard lock(mutex_);
     return why_;
@@ -138,6 +139,36 @@ void EndWithin(std::chrono::seconds limit) {
   }).detach();
 }
 
+// One for each replica, not yet started.
+std::vector<std::unique_ptr<Supervisor>> MakeSupervisors(const Settings& settings,
+                                                         const ModelText& text, Trace* trace,
+                                                         GroupHealth& health, Router& router,
+                                                         Metrics& metrics) {
+  std::vector<std::unique_ptr<Supervisor>> supervisors;
+  for (size_t group = 0; group < settings.replicas; ++group) {
+    supervisors.push_back(std::make_unique<Supervisor>(
+        Supervisor::Options{
+            .group = static_cast<int>(group),
+            .replicas = static_cast<int>(settings.replicas),
+            .program = settings.worker_program,
+            .ranks = static_cast<int>(settings.tensor_parallel),
+            .arguments = [&](uint64_t epoch,
+                             int rank) { return WorkerArguments(settings, epoch, rank); },
+            .eos_ids = text.eos_ids,
+            .step_limit_seconds = settings.step_limit_seconds,
+            .load_limit_seconds = settings.load_limit_seconds,
+            .trace = trace},
+        Supervisor::Events{
+            .readiness = [&health, group](bool ready) { health.Ready(group, ready); },
+            .liveness = [&health, group](bool live) { health.Live(group, live); },
+            .gave_up = [&health, group](
+                           int code,
+                           const std::string& why) { return health.GaveUp(group, code, why); }},
+        &router, &metrics));
+  }
+  return supervisors;
+}
+
 int Serve(const Settings& settings, Life& life) {
   const auto start = Clock::now();
   Metrics metrics;
@@ -157,6 +188,7 @@ int Serve(const Settings& settings, Life& life) {
   }
 
   Router::Options options;
+  options.groups = settings.replicas;
   options.queue = {settings.max_queued_requests, settings.max_queued_tokens};
   options.stalled_reader_ns = static_cast<uint64_t>(settings.stalled_reader_seconds * 1e9);
   options.eos_ids = text->eos_ids;
@@ -169,25 +201,23 @@ int Serve(const Settings& settings, Life& life) {
   auto server = Server::Start(gateway);
   if (!server.ok()) return Fail(2, Message(server.status()));
 
-  std::atomic<bool> draining{false};
-  Supervisor supervisor(
-      {.program = settings.worker_program,
-       .ranks = static_cast<int>(settings.tensor_parallel),
-       .arguments = [&](uint64_t epoch,
-                        int rank) { return WorkerArguments(settings, epoch, rank); },
-       .eos_ids = text->eos_ids,
-       .step_limit_seconds = settings.step_limit_seconds,
-       .load_limit_seconds = settings.load_limit_seconds,
-       .trace = trace.get()},
-      {.readiness =
+  GroupHealth health(
+      settings.replicas,
+      {.ready =
            [&](bool ready) {
-             (*server)->SetReady(ready && !draining);
+             (*server)->SetReady(ready);
              if (ready) life.Ready();
            },
-       .liveness = [&](bool live) { (*server)->SetLive(live); },
-       .gave_up = [&](int code, std::string why) { life.GaveUp(code, std::move(why)); }},
-      &router, &metrics);
-  supervisor.Start();
+       .live = [&](bool live) { (*server)->SetLive(live); },
+       .gave_up = [&](int code, std::string why) { life.GaveUp(code, std::move(why)); }});
+  auto supervisors = MakeSupervisors(settings, *text, trace.get(), health, router, metrics);
+  const auto start_replica = [&](size_t replica) {
+    health.Started(replica);
+    supervisors[replica]->Start();
+  };
+  // The first one alone: what is wrong with the model is found and said once. The others, started
+  // once it serves, read the weights from the page cache.
+  start_replica(0);
 
   bool announced = false;
   while (life.stops() == 0 && life.exit_code() == 0 && !drain.deadline().has_value()) {
@@ -199,15 +229,16 @@ int Serve(const Settings& settings, Life& life) {
     std::printf("ready listen=%s metrics=%s model=%s\n", (*server)->listen().c_str(),
                 (*server)->metrics().c_str(), settings.model_name.c_str());
     std::fflush(stdout);
+    for (size_t replica = 1; replica < supervisors.size(); ++replica) start_replica(replica);
   }
 
-  draining = true;
-  (*server)->SetReady(false);
+  health.StartDraining();
   LetFinish(settings, drain, life, router);
   EndWithin(std::chrono::seconds(15));
   FlushStreams(gateway, life);
   (*server)->Shutdown(std::chrono::milliseconds(50));
-  supervisor.Stop();
+  for (const auto& supervisor : supervisors) supervisor->AskToStop();
+  for (const auto& supervisor : supervisors) supervisor->Stop();
   if (trace != nullptr) trace->End();
   // The listeners take seconds to come down by themselves and hold nothing that outlives the
   // process.

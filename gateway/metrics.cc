@@ -83,24 +83,36 @@ void Metrics::LaterTokens(uint64_t tokens, double seconds_since_previous) {
   }
 }
 
-void Metrics::Step(const StepReport& report) {
+void Metrics::Step(size_t index, const StepReport& report) {
   std::lock_guard lock(mutex_);
-  now_.kv_blocks_used = report.kv_blocks_used;
-  now_.kv_blocks_total = report.kv_blocks_total;
-  preemptions_now_ = report.preemptions;
-  now_.preemptions = preemptions_before_ + preemptions_now_;
-  if (report.step == last_step_) return;  // something else changed than a step
-  last_step_ = report.step;
+  if (index >= groups_.size()) groups_.resize(index + 1);
+  Group& group = groups_[index];
+  group.kv_blocks_used = report.kv_blocks_used;
+  group.kv_blocks_total = report.kv_blocks_total;
+  group.preemptions = report.preemptions;
+  SumGroups();
+  if (report.step == group.last_step) return;  // something else changed than a step
+  group.last_step = report.step;
   now_.step_seconds.Observe(static_cast<double>(report.step_ns) * 1e-9);
   now_.step_tokens.Observe(report.step_tokens);
 }
 
-void Metrics::WorkerLost() {
+void Metrics::WorkerLost(size_t index) {
   std::lock_guard lock(mutex_);
-  now_.kv_blocks_used = 0;
-  preemptions_before_ += preemptions_now_;
-  preemptions_now_ = 0;
-  last_step_ = 0;
+  if (index >= groups_.size()) return;
+  preemptions_before_ += groups_[index].preemptions;
+  groups_[index] = {};
+  SumGroups();
+}
+
+void Metrics::SumGroups() {
+  now_.kv_blocks_used = now_.kv_blocks_total = 0;
+  now_.preemptions = preemptions_before_;
+  for (const Group& group : groups_) {
+    now_.kv_blocks_used += group.kv_blocks_used;
+    now_.kv_blocks_total += group.kv_blocks_total;
+    now_.preemptions += group.preemptions;
+  }
 }
 
 void Metrics::WorkerRestarted() {

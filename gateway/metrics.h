@@ -58,19 +58,25 @@ class Metrics {
   void OtherFirstTokens(uint64_t tokens);
   void LaterTokens(uint64_t tokens, double seconds_since_previous);
 
-  void Step(const StepReport& report);
-  void WorkerLost();  // nothing is held any more
+  void Step(size_t group, const StepReport& report);
+  void WorkerLost(size_t group);  // it holds nothing any more
   void WorkerRestarted();
   void Startup(const std::string& phase, double seconds);
 
   MetricsSnapshot Snapshot() const;
 
  private:
+  struct Group {
+    uint64_t kv_blocks_used = 0, kv_blocks_total = 0;
+    uint64_t preemptions = 0;  // of the worker that serves
+    uint64_t last_step = 0;
+  };
+  void SumGroups();
+
   mutable std::mutex mutex_;
   MetricsSnapshot now_;
+  std::vector<Group> groups_;        // grows with the groups that report
   uint64_t preemptions_before_ = 0;  // of workers that are gone
-  uint64_t preemptions_now_ = 0;     // of this one
-  uint64_t last_step_ = 0;
 };
 
 }  // namespace shardline

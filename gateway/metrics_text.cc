@@ -72,7 +72,7 @@ void AddRequests(Families& families, const MetricsSnapshot& now) {
   families.Labelled(MetricType::Counter, "shardline_requests_total",
                     "Requests by how they ended; rejected ones were never accepted", "outcome",
                     outcomes);
-  families.Gauge("shardline_requests_running", "Requests that the worker has",
+  families.Gauge("shardline_requests_running", "Requests that the workers have",
                  static_cast<double>(now.running));
   families.Gauge("shardline_requests_queued", "Requests that wait for a worker",
                  static_cast<double>(now.queued));
@@ -99,7 +99,7 @@ void AddTimes(Families& families, const MetricsSnapshot& now) {
 void AddWorker(Families& families, const MetricsSnapshot& now) {
   families.Gauge("shardline_kv_blocks_used", "KV blocks that live requests hold",
                  static_cast<double>(now.kv_blocks_used));
-  families.Gauge("shardline_kv_blocks_total", "KV blocks",
+  families.Gauge("shardline_kv_blocks_total", "KV blocks of the workers that serve",
                  static_cast<double>(now.kv_blocks_total));
   families.Counter("shardline_prefix_cache_query_tokens_total",
                    "Prompt tokens looked up in the prefix cache (none in this build)", 0);
@@ -133,7 +133,7 @@ void AddBuild(Families& families, const MetricsSnapshot& now) {
 void AddVllmNames(Families& families, const MetricsSnapshot& now) {
   families.Gauge("vllm:num_requests_waiting", "Requests that wait for a worker",
                  static_cast<double>(now.queued));
-  families.Gauge("vllm:num_requests_running", "Requests that the worker has",
+  families.Gauge("vllm:num_requests_running", "Requests that the workers have",
                  static_cast<double>(now.running));
   const double total = static_cast<double>(now.kv_blocks_total);
   families.Gauge("vllm:kv_cache_usage_perc",

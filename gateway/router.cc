@@ -1,6 +1,7 @@
 #include "gateway/router.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "gateway/field_error.h"
@@ -18,7 +19,9 @@ Router::Router(Options options, const Tokenizer* tokenizer, Metrics* metrics)
         return tokenizer == nullptr ? std::string_view() : tokenizer->Raw(id);
       }),
       queue_(options_.queue),
-      finished_(options_.max_finished_bytes) {}
+      finished_(options_.max_finished_bytes),
+      groups_(options_.groups),
+      routing_({.groups = options_.groups}) {}
 
 absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   const RequestKey key = ++last_key_;
@@ -26,6 +29,7 @@ absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   auto request =
       std::make_shared<LiveRequest>(key, std::move(admission), tokenizer_, options_.stream);
   const Submit& submit = request->journal.submit();
+  if (options_.groups > 1) request->prefix = PrefixHashes(submit.prompt, submit.header.salt_hash);
   request->accepted_ns = MonotonicNanoseconds();
   v1::GenerateEvent first;
   first.mutable_accepted()->set_request_id(request->id);
@@ -40,15 +44,16 @@ absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
 
   Turn turn(mutex_);
   if (draining_) return Unavailable("the server is draining: it takes no new requests");
-  if (port_ == nullptr) return Unavailable("no worker is serving: it is starting again, retry");
+  if (!Serves()) return Unavailable("no worker is serving: it is starting again, retry");
   if (request->deadline_ns != 0 && request->deadline_ns <= request->accepted_ns) {
     return DeadlineExceeded("the deadline was past before the request was accepted");
   }
   if (keys_.contains(request->id)) {
     return absl::AlreadyExistsError(Cat("request_id: a request '", request->id, "' is live"));
   }
-  const bool at_once = queue_.size() == 0 && HasRoom(*request);
-  if (!at_once) {
+  std::optional<size_t> at_once;
+  if (queue_.size() == 0) at_once = GroupWithRoom(*request);
+  if (!at_once.has_value()) {
     const absl::Status pushed = queue_.Push(key, submit.header.priority, submit.prompt.size());
     if (!pushed.ok()) {
       return RetryLater(std::clamp(seconds_per_end_, 0.05, 30.0), Message(pushed));
@@ -58,60 +63,40 @@ absl::StatusOr<Router::Live> Router::Admit(Admission admission) {
   live_.emplace(key, request);
   keys_.emplace(request->id, key);
   finished_.Remove(request->id);
-  if (at_once) Start(request);
+  if (at_once.has_value()) Start(request, *at_once);
   return request;
 }
 
-uint64_t Router::Blocks(uint64_t tokens) const {
-  const uint64_t block = std::max<uint32_t>(1, ready_.header.block_tokens);
-  return (tokens + block - 1) / block;
-}
-
-// What the request's outputs fill: whole blocks of the prompt once, the rest for each.
-uint64_t Router::BlocksOf(const LiveRequest& request) const {
-  const uint64_t prompt = request.prompt_tokens();
-  const uint64_t block = std::max<uint32_t>(1, ready_.header.block_tokens);
-  const uint64_t shared = request.outputs.size() > 1 ? (prompt - 1) / block : 0;
-  uint64_t blocks = shared;
-  for (const LiveRequest::Output& output : request.outputs) {
-    if (!output.finished) blocks += Blocks(prompt + output.tokens + 1) - shared;
-  }
-  return blocks;
+bool Router::Serves() const {
+  return std::any_of(groups_.begin(), groups_.end(),
+                     [](const WorkerGroup& group) { return group.serves(); });
 }
 
 void Router::CountBlocks(LiveRequest& request) {
-  if (request.state != LiveRequest::State::kRunning) return;
-  const uint64_t blocks = BlocksOf(request);
-  committed_blocks_ += blocks - request.blocks;
-  request.blocks = blocks;
+  if (request.state == LiveRequest::State::kRunning) groups_[request.group].CountBlocks(request);
 }
 
-// The worker has room when nothing that it could run waits there, a sequence slot is free, and its
-// cache holds the prompt and a token beside what its running requests fill. Of several outputs one
-// must fit: the others wait there.
-bool Router::HasRoom(const LiveRequest& request) const {
-  if (port_ == nullptr) return false;
-  if (running_ == 0) return true;  // what does not fit an empty worker never will: let it say so
-  if (report_.waiting_sequences > paused_outputs_ ||
-      running_outputs_ >= ready_.header.max_sequences) {
-    return false;
+std::optional<size_t> Router::GroupWithRoom(const LiveRequest& request) const {
+  std::vector<Routing::Candidate> candidates;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i].HasRoom(request)) candidates.push_back({i, groups_[i].Load()});
   }
-  const uint64_t used = std::max(committed_blocks_, report_.kv_blocks_used);
-  return used + Blocks(request.prompt_tokens() + 1) <= ready_.header.kv_blocks_total;
+  return routing_.Choose(candidates, request.prefix);
 }
 
-void Router::Start(const Live& request) {
+void Router::Start(const Live& request, size_t index) {
   const uint64_t now = MonotonicNanoseconds();
-  if (running_outputs_ == paused_outputs_) {
-    last_progress_ns_ = now;  // it was idle: its next step is due from now on
-  }
+  WorkerGroup& group = groups_[index];
+  if (!group.has_work()) group.last_progress_ns = now;  // was idle: its next step is due from now
   request->state = LiveRequest::State::kRunning;
+  request->group = index;
   request->started_ns = now;
   CountBlocks(*request);
-  ++running_;
-  running_outputs_ += request->unfinished;
+  ++group.running;
+  group.running_outputs += request->unfinished;
+  if (groups_.size() > 1) routing_.Given(index, request->prefix);
   metrics_->Started(request->prompt_tokens(), Seconds(request->accepted_ns, now));
-  port_->Send(request->journal.submit());
+  group.port->Send(request->journal.submit());
 }
 
 void Router::Dispatch(Turn& turn) {
@@ -122,9 +107,10 @@ void Router::Dispatch(Turn& turn) {
                    Outcome::kDeadline);
       continue;
     }
-    if (!HasRoom(*request)) return;
+    const std::optional<size_t> group = GroupWithRoom(*request);
+    if (!group.has_value()) return;
     queue_.Remove(key);
-    Start(request);
+    Start(request, *group);
   }
 }
 
@@ -180,8 +166,10 @@ void Router::Cancel(Turn& turn, const Live& request, Outcome why) {
 }
 
 void Router::CancelAtWorker(const LiveRequest& request, uint32_t output_index) {
-  if (request.state != LiveRequest::State::kRunning || port_ == nullptr) return;
-  port_->Send(shardline::Cancel{request.key, output_index, 0});
+  if (request.state != LiveRequest::State::kRunning) return;
+  if (const auto& port = groups_[request.group].port; port != nullptr) {
+    port->Send(shardline::Cancel{request.key, output_index, 0});
+  }
 }
 
 // Sets `paused` before it looks at the ring again: either this sees that the reader has drained it
@@ -190,20 +178,22 @@ void Router::PauseIfFull(LiveRequest& request) {
   if (request.state != LiveRequest::State::kRunning || request.paused || !request.stream->full()) {
     return;
   }
+  WorkerGroup& group = groups_[request.group];
   request.paused = true;
-  paused_outputs_ += request.unfinished;
+  group.paused_outputs += request.unfinished;
   request.stalled_since_ns = MonotonicNanoseconds();
   request.stalled_taken = request.stream->taken();
-  if (port_ != nullptr) port_->Send(Pause{request.key});
+  if (group.serves()) group.port->Send(Pause{request.key});
   if (request.stream->drained()) ResumeAtWorker(request);
 }
 
 void Router::ResumeAtWorker(LiveRequest& request) {
   if (!request.paused) return;
-  if (running_outputs_ == paused_outputs_) last_progress_ns_ = MonotonicNanoseconds();
+  WorkerGroup& group = groups_[request.group];
+  if (!group.has_work()) group.last_progress_ns = MonotonicNanoseconds();
   request.paused = false;
-  paused_outputs_ -= request.unfinished;
-  if (port_ != nullptr) port_->Send(Resume{request.key});
+  group.paused_outputs -= request.unfinished;
+  if (group.serves()) group.port->Send(Resume{request.key});
 }
 
 void Router::Taken(const Live& request) {
@@ -297,20 +287,29 @@ size_t Router::live_requests() const {
   return live_.size();
 }
 
-uint64_t Router::waiting_for_step_since_ns() const {
+uint64_t Router::waiting_for_step_since_ns(size_t group) const {
   std::lock_guard lock(mutex_);
-  return port_ != nullptr && running_outputs_ > paused_outputs_ ? last_progress_ns_ : 0;
+  const WorkerGroup& asked = groups_[group];
+  return asked.serves() && asked.has_work() ? asked.last_progress_ns : 0;
 }
 
 Router::State Router::state() const {
   std::lock_guard lock(mutex_);
-  return {.worker_ready = port_ != nullptr,
-          .draining = draining_,
-          .queued = static_cast<uint32_t>(queue_.size()),
-          .running = running_,
-          .queued_tokens = queue_.tokens(),
-          .ready = ready_,
-          .report = report_};
+  State state{.worker_ready = Serves(),
+              .draining = draining_,
+              .queued = static_cast<uint32_t>(queue_.size()),
+              .running = 0,
+              .queued_tokens = queue_.tokens(),
+              .ready = groups_[last_ready_].ready,
+              .groups = {}};
+  uint32_t context = std::numeric_limits<uint32_t>::max();
+  for (const WorkerGroup& group : groups_) {
+    state.running += group.running;
+    state.groups.push_back({group.serves(), group.report});
+    if (group.serves()) context = std::min(context, group.ready.header.context_tokens);
+  }
+  if (state.worker_ready) state.ready.header.context_tokens = context;
+  return state;
 }
 
 Router::Live Router::Find(RequestKey key) const {
@@ -318,13 +317,26 @@ Router::Live Router::Find(RequestKey key) const {
   return request == live_.end() ? nullptr : request->second;
 }
 
+// A request that the group runs; what it said of it is headway. Null: it has ended, or is another
+// group's.
+Router::Live Router::FindIn(size_t group, RequestKey key) {
+  Live request = Find(key);
+  if (request == nullptr || request->state != LiveRequest::State::kRunning ||
+      request->group != group || !groups_[group].serves()) {
+    return nullptr;
+  }
+  groups_[group].last_progress_ns = MonotonicNanoseconds();
+  return request;
+}
+
 void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
   const bool started = request->state == LiveRequest::State::kRunning;
   if (started) {
-    committed_blocks_ -= request->blocks;
-    --running_;
-    running_outputs_ -= request->unfinished;
-    if (request->paused) paused_outputs_ -= request->unfinished;
+    WorkerGroup& group = groups_[request->group];
+    group.committed_blocks -= request->blocks;
+    --group.running;
+    group.running_outputs -= request->unfinished;
+    if (request->paused) group.paused_outputs -= request->unfinished;
   } else {
     queue_.Remove(request->key);
   }
@@ -374,6 +386,7 @@ void Router::TraceEnded(const LiveRequest& request, Outcome outcome, uint64_t no
   arguments.Add("request_id", request.id)
       .Add("key", request.key)
       .Add("outcome", kOutcomeNames[static_cast<size_t>(outcome)])
+      .Add("group", request.group)
       .Add("outputs", request.outputs.size())
       .Add("prompt_tokens", request.prompt_tokens())
       .Add("output_tokens", request.journal.emitted_tokens());

@@ -1,17 +1,18 @@
-// The gateway's centre: takes validated requests in, lets them wait, hands them to the worker when
-// its last report shows room, and turns what the worker says into each request's events. Free of
+// The gateway's centre: takes validated requests in, lets them wait, hands them to a worker group
+// whose last report shows room, and turns what the workers say into each request's events. Free of
 // gRPC.
 //
-// One lock guards the queue and all live requests. While it is held, the router calls only leaves:
-// the worker port (which never blocks), metrics, and the streams' own locks. Readers are notified
-// after it is released. Messages to the worker are sent under it, so they leave in the order of
-// what they mean.
+// One lock guards the queue, the groups and all live requests. While it is held, the router calls
+// only leaves: the worker ports (which never block), metrics, and the streams' own locks. Readers
+// are notified after it is released. Messages to a worker are sent under it, so they leave in the
+// order of what they mean.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +21,8 @@
 #include "gateway/finished_streams.h"
 #include "gateway/live_request.h"
 #include "gateway/metrics.h"
+#include "gateway/routing.h"
+#include "gateway/worker_group.h"
 #include "shared/base/status.h"
 #include "shared/base/trace.h"
 #include "shared/ipc/message.h"
@@ -27,20 +30,10 @@
 
 namespace shardline {
 
-// Where the router's messages go. None of these may block; what a dead worker does not get is lost
-// with it.
-class WorkerPort {
- public:
-  virtual ~WorkerPort() = default;
-  virtual void Send(const Submit& message) = 0;
-  virtual void Send(const Cancel& message) = 0;
-  virtual void Send(const Pause& message) = 0;
-  virtual void Send(const Resume& message) = 0;
-};
-
 class Router {
  public:
   struct Options {
+    size_t groups = 1;
     AdmissionQueue::Limits queue;
     uint64_t stalled_reader_ns = 30'000'000'000;
     EventStream::Limits stream;
@@ -75,17 +68,18 @@ class Router {
   uint32_t Abort(const std::string& request_id);
   uint32_t AbortAll();
 
-  // ---- the worker, from its link's thread
-  void WorkerReady(std::shared_ptr<WorkerPort> port, const Ready& ready);
-  // Terminal errors for what it ran; what waits keeps waiting for the next worker.
-  void WorkerLost();
-  void OnMessage(const Tokens& message);
-  void OnMessage(const Prompt& message);
-  void OnMessage(const Finished& message);
-  void OnMessage(const Failed& message);
-  void OnMessage(const StepReport& message);
+  // ---- a group's worker, from its link's thread; `group` < Options::groups
+  void WorkerReady(size_t group, std::shared_ptr<WorkerPort> port, const Ready& ready);
+  // Terminal errors for what the group ran; what waits keeps waiting for whoever has room.
+  void WorkerLost(size_t group);
+  // Of a request that the group does not run, nothing counts.
+  void OnMessage(size_t group, const Tokens& message);
+  void OnMessage(size_t group, const Prompt& message);
+  void OnMessage(size_t group, const Finished& message);
+  void OnMessage(size_t group, const Failed& message);
+  void OnMessage(size_t group, const StepReport& message);
   // The worker is still at its step.
-  void OnMessage(const Progress& message);
+  void OnMessage(size_t group, const Progress& message);
 
   // ---- the gateway's life
   void StartDraining();                                     // new requests get Unavailable
@@ -94,16 +88,20 @@ class Router {
   // no reader came back to; drops finished streams whose time is over. Called a few times a second.
   void Tick(uint64_t now_ns);
   size_t live_requests() const;
-  // Since when the worker has made no headway although it has work; 0 while it has none.
-  uint64_t waiting_for_step_since_ns() const;
+  // Since when the group has made no headway although it has work; 0 while it has none.
+  uint64_t waiting_for_step_since_ns(size_t group) const;
 
   struct State {
-    bool worker_ready = false;
+    struct Group {
+      bool serves = false;
+      StepReport report{};  // zero before the first
+    };
+    bool worker_ready = false;  // a group serves
     bool draining = false;
     uint32_t queued = 0, running = 0;
     uint64_t queued_tokens = 0;
-    Ready ready;          // of the last worker that was
-    StepReport report{};  // zero before the first
+    Ready ready;                // of the last worker that was; the context that all groups hold
+    std::vector<Group> groups;  // [Options::groups]
   };
   State state() const;
 
@@ -112,12 +110,12 @@ class Router {
   using Live = std::shared_ptr<LiveRequest>;
 
   Live Find(RequestKey key) const;
+  Live FindIn(size_t group, RequestKey key);
+  bool Serves() const;
   void Dispatch(Turn& turn);
-  bool HasRoom(const LiveRequest& request) const;
-  void Start(const Live& request);
+  std::optional<size_t> GroupWithRoom(const LiveRequest& request) const;
+  void Start(const Live& request, size_t group);
   void Cancel(Turn& turn, const Live& request, Outcome why);
-  uint64_t Blocks(uint64_t tokens) const;
-  uint64_t BlocksOf(const LiveRequest& request) const;
   void CountBlocks(LiveRequest& request);
   void PushTokens(Turn& turn, const Live& request, const Tokens& message);
   void PushText(LiveRequest& request, uint32_t output_index, std::string text);
@@ -151,13 +149,9 @@ class Router {
   };
   std::vector<Lingering> lingering_;  // streams that have ended, while somebody still reads them
   std::atomic<RequestKey> last_key_{0};
-  std::shared_ptr<WorkerPort> port_;  // null: no worker
-  Ready ready_;
-  StepReport report_{};
-  uint64_t committed_blocks_ = 0;  // what the running requests' tokens fill
-  uint64_t last_progress_ns_ = 0;
-  uint32_t running_ = 0;                               // requests
-  uint32_t running_outputs_ = 0, paused_outputs_ = 0;  // those that have not finished
+  std::vector<WorkerGroup> groups_;
+  Routing routing_;
+  size_t last_ready_ = 0;  // the group that got ready last
   bool draining_ = false;
   double seconds_per_end_ = 0.5;  // smoothed time between ends, for RetryInfo
   uint64_t last_end_ns_ = 0;

@@ -1,4 +1,4 @@
-// The router's other half: what the worker says, turned into the requests' events.
+// The router's other half: what the workers say, turned into the requests' events.
 #include <algorithm>
 #include <utility>
 
@@ -31,28 +31,26 @@ bool Retryable(v1::ErrorCode code) {
 
 }  // namespace
 
-void Router::WorkerReady(std::shared_ptr<WorkerPort> port, const Ready& ready) {
+void Router::WorkerReady(size_t index, std::shared_ptr<WorkerPort> port, const Ready& ready) {
   Turn turn(mutex_);
-  port_ = std::move(port);
-  ready_ = ready;
-  report_ = {};
-  report_.epoch = ready.header.epoch;
-  report_.free_sequences = ready.header.max_sequences;
-  report_.kv_blocks_total = ready.header.kv_blocks_total;
-  last_progress_ns_ = MonotonicNanoseconds();
-  metrics_->Step(report_);
+  WorkerGroup& group = groups_[index];
+  group.Serve(std::move(port), ready);
+  group.last_progress_ns = MonotonicNanoseconds();
+  last_ready_ = index;
+  metrics_->Step(index, group.report);
   Dispatch(turn);
 }
 
-void Router::WorkerLost() {
+void Router::WorkerLost(size_t index) {
   Turn turn(mutex_);
-  port_ = nullptr;
-  report_.running_sequences = report_.waiting_sequences = 0;
-  report_.kv_blocks_used = 0;
-  metrics_->WorkerLost();
+  groups_[index].Lose();
+  routing_.Lost(index);
+  metrics_->WorkerLost(index);
   std::vector<Live> lost;
   for (const auto& [key, request] : live_) {
-    if (request->state == LiveRequest::State::kRunning) lost.push_back(request);
+    if (request->state == LiveRequest::State::kRunning && request->group == index) {
+      lost.push_back(request);
+    }
   }
   for (const Live& request : lost) {
     EndWithError(turn, request, v1::ERROR_CODE_WORKER_LOST,
@@ -60,11 +58,10 @@ void Router::WorkerLost() {
   }
 }
 
-void Router::OnMessage(const Tokens& message) {
+void Router::OnMessage(size_t group, const Tokens& message) {
   Turn turn(mutex_);
-  const Live request = Find(message.header.key);
+  const Live request = FindIn(group, message.header.key);
   if (request == nullptr) return;  // ended meanwhile
-  last_progress_ns_ = MonotonicNanoseconds();
   PushTokens(turn, request, message);
 }
 
@@ -124,19 +121,18 @@ void Router::PushTokens(Turn& turn, const Live& request, const Tokens& message) 
   PauseIfFull(*request);
 }
 
-void Router::OnMessage(const Prompt& message) {
+void Router::OnMessage(size_t group, const Prompt& message) {
   Turn turn(mutex_);
-  const Live request = Find(message.header.key);
+  const Live request = FindIn(group, message.header.key);
   if (request == nullptr) return;
-  last_progress_ns_ = MonotonicNanoseconds();
   PushPromptTokens(message, raw_, *request->stream);
   turn.Touch(request);
   PauseIfFull(*request);
 }
 
-void Router::OnMessage(const Finished& message) {
+void Router::OnMessage(size_t group, const Finished& message) {
   Turn turn(mutex_);
-  const Live request = Find(message.key);
+  const Live request = FindIn(group, message.key);
   if (request == nullptr || message.output_index >= request->outputs.size()) return;
   LiveRequest::Output& output = request->outputs[message.output_index];
   if (output.finished) return;
@@ -158,27 +154,28 @@ void Router::OnMessage(const Finished& message) {
   Dispatch(turn);
 }
 
-void Router::OnMessage(const Failed& message) {
+void Router::OnMessage(size_t group, const Failed& message) {
   Turn turn(mutex_);
-  const Live request = Find(message.key);
+  const Live request = FindIn(group, message.key);
   if (request == nullptr) return;
   EndWithError(turn, request, ToErrorCode(message.code), message.message,
                message.code == FlatError::kDeadline ? Outcome::kDeadline : Outcome::kError);
   Dispatch(turn);
 }
 
-void Router::OnMessage(const StepReport& message) {
+void Router::OnMessage(size_t index, const StepReport& message) {
   Turn turn(mutex_);
-  if (port_ == nullptr) return;
-  if (message.step != report_.step) last_progress_ns_ = MonotonicNanoseconds();
-  report_ = message;
-  metrics_->Step(message);
+  WorkerGroup& group = groups_[index];
+  if (!group.serves() || message.epoch != group.ready.header.epoch) return;  // of one before it
+  if (message.step != group.report.step) group.last_progress_ns = MonotonicNanoseconds();
+  group.report = message;
+  metrics_->Step(index, message);
   Dispatch(turn);
 }
 
-void Router::OnMessage(const Progress&) {
+void Router::OnMessage(size_t group, const Progress&) {
   Turn turn(mutex_);
-  last_progress_ns_ = MonotonicNanoseconds();
+  groups_[group].last_progress_ns = MonotonicNanoseconds();
 }
 
 void Router::PushText(LiveRequest& request, uint32_t output_index, std::string text) {
@@ -193,8 +190,11 @@ void Router::FinishOutput(Turn& turn, const Live& request, uint32_t output_index
                           v1::Finished finished, Outcome outcome) {
   request->outputs[output_index].finished = true;
   --request->unfinished;
-  if (request->state == LiveRequest::State::kRunning) --running_outputs_;
-  if (request->paused) --paused_outputs_;
+  if (request->state == LiveRequest::State::kRunning) {
+    WorkerGroup& group = groups_[request->group];
+    --group.running_outputs;
+    if (request->paused) --group.paused_outputs;
+  }
   CountBlocks(*request);
   finished.set_output_index(output_index);
   const bool last = request->unfinished == 0;

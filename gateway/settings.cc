@@ -25,14 +25,16 @@ ABSL_FLAG(std::string, dtype, "auto",
           "auto, f32, bf16 or f16: arithmetic, activations and KV cache");
 ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
 ABSL_FLAG(uint32_t, tensor_parallel, 1, "worker processes that share a replica's weights and work");
-ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model (1)");
-ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that run at once");
-ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step");
+ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model, 1 to 64");
+ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that a replica runs at once");
+ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step of a replica");
 ABSL_FLAG(uint32_t, max_context, 0, "longest prompt + output; 0: the model's own");
 ABSL_FLAG(uint32_t, max_queued_requests, 1024, "requests that may wait");
 ABSL_FLAG(uint64_t, max_queued_tokens, 1048576, "prompt tokens that may wait");
-ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
-          "KV cache; 0: the smaller of a quarter of free memory and what is usable");
+ABSL_FLAG(
+    uint64_t, kv_cache_bytes, 0,
+    "KV cache of a replica; 0: the smaller of its share of a quarter of free memory and what is "
+    "usable");
 ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
 ABSL_FLAG(uint32_t, threads, 0,
           "compute threads of a worker; 0: the usable cores, shared by the workers");
@@ -59,7 +61,6 @@ absl::Status NotServed(bool asked, std::string_view flag, std::string_view inste
 }
 
 absl::Status CheckUnserved() {
-  SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_replicas) != 1, "--replicas", "only 1 is"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_kv_cache_dtype) != "auto", "--kv-cache-dtype",
                                "the cache is kept in --dtype"));
   const std::string device = absl::GetFlag(FLAGS_device);
@@ -102,6 +103,7 @@ absl::Status Check(const Settings& settings) {
   SL_RETURN_IF_ERROR(CheckAddress("--listen", settings.listen));
   SL_RETURN_IF_ERROR(CheckAddress("--metrics-listen", settings.metrics_listen));
   SL_RETURN_IF_ERROR(CheckPositive("--tensor-parallel", settings.tensor_parallel, kMaxRanks));
+  SL_RETURN_IF_ERROR(CheckPositive("--replicas", settings.replicas, 64));
   SL_RETURN_IF_ERROR(CheckPositive("--max-sequences", settings.max_sequences, 65536));
   SL_RETURN_IF_ERROR(CheckPositive("--max-batch-tokens", settings.max_batch_tokens, 1u << 20));
   SL_RETURN_IF_ERROR(
@@ -146,6 +148,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   settings.max_context = absl::GetFlag(FLAGS_max_context);
   settings.threads = absl::GetFlag(FLAGS_threads);
+  settings.replicas = absl::GetFlag(FLAGS_replicas);
   settings.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   settings.max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
   settings.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes);
@@ -165,9 +168,8 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
 
 std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch, int rank) {
   uint32_t threads = settings.threads;
-  if (threads == 0 && settings.tensor_parallel > 1) {
-    threads = std::max<uint32_t>(1, UsableCores() / settings.tensor_parallel);
-  }
+  const uint32_t workers = settings.tensor_parallel * settings.replicas;
+  if (threads == 0 && workers > 1) threads = std::max<uint32_t>(1, UsableCores() / workers);
   std::vector<std::string> arguments = {
       Cat("--model=", settings.model),
       Cat("--dtype=", settings.dtype),
@@ -179,6 +181,7 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
       Cat("--max-batch-tokens=", settings.max_batch_tokens),
       Cat("--max-context=", settings.max_context),
       Cat("--kv-cache-bytes=", settings.kv_cache_bytes),
+      Cat("--memory-sharers=", settings.replicas),
       Cat("--no-kv-cache=", settings.no_kv_cache),
       Cat("--parent-pid=", getpid()),
   };

@@ -28,18 +28,24 @@ Supervisor::Supervisor(Options options, Events events, Router* router, Metrics* 
     : options_(std::move(options)),
       events_(std::move(events)),
       router_(router),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      which_(options_.replicas > 1 ? Cat(" of replica ", options_.group) : ""),
+      group_(static_cast<size_t>(options_.group)) {}
 
 void Supervisor::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-void Supervisor::Stop() {
+void Supervisor::AskToStop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
+}
+
+void Supervisor::Stop() {
+  AskToStop();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -52,20 +58,23 @@ bool Supervisor::Sleep(double seconds) {
 void Supervisor::Run() {
   int failed_starts = 0;
   bool served_before = false;
-  for (uint64_t epoch = 1; !stopping_; ++epoch) {
+  const auto step = static_cast<uint64_t>(options_.replicas);
+  for (uint64_t epoch = static_cast<uint64_t>(options_.group) + 1; !stopping_; epoch += step) {
     const End end = RunWorker(epoch);
     if (stopping_) return;
     failed_starts = end.served ? 0 : failed_starts + 1;
     served_before = served_before || end.served;
     // What a worker finds wrong with its flags or model will be wrong again.
-    if (!served_before && end.exit.has_value() && !end.exit->signalled && end.exit->code == 2) {
-      return events_.gave_up(2, "");
+    if (!served_before && end.exit.has_value() && !end.exit->signalled && end.exit->code == 2 &&
+        events_.gave_up(2, "")) {
+      return;
     }
-    if (failed_starts >= options_.max_failed_starts) {
-      return events_.gave_up(
-          1, Cat("the worker failed to start ", failed_starts, " times in a row: ", end.why));
+    if (failed_starts >= options_.max_failed_starts &&
+        events_.gave_up(
+            1, Cat("the worker failed to start ", failed_starts, " times in a row: ", end.why))) {
+      return;
     }
-    std::fprintf(stderr, "worker: %s; starting it again\n", end.why.c_str());
+    std::fprintf(stderr, "worker%s: %s; starting it again\n", which_.c_str(), end.why.c_str());
     metrics_->WorkerRestarted();
     const double backoff = options_.first_backoff_seconds * std::pow(2.0, failed_starts - 1);
     if (failed_starts > 0 && !Sleep(std::min(backoff, options_.max_backoff_seconds))) return;
@@ -102,7 +111,7 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   Note("worker ended", epoch);
   // Streams first: taking down a large process takes a while.
   if (end.served) events_.readiness(false);
-  router_->WorkerLost();
+  router_->WorkerLost(group_);
   // A worker that ends by itself says why with its exit code: let it, before it is killed.
   // One that never served may be slow to end on a busy machine, and its code decides what follows.
   const milliseconds patience = end.served ? milliseconds(2000) : milliseconds(10000);
@@ -145,7 +154,7 @@ absl::Status Supervisor::CheckProgress(bool served) const {
     return Unavailable("it got no further with loading for ", static_cast<int64_t>(silence),
                        " s (--load-limit-seconds)");
   }
-  const uint64_t since = router_->waiting_for_step_since_ns();
+  const uint64_t since = router_->waiting_for_step_since_ns(group_);
   if (since == 0) return absl::OkStatus();
   const double age = static_cast<double>(MonotonicNanoseconds() - since) * 1e-9;
   if (age < options_.step_limit_seconds) return absl::OkStatus();
@@ -156,7 +165,7 @@ absl::Status Supervisor::CheckProgress(bool served) const {
 absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
                                   bool& served) {
   const auto to_router = [this]<typename T>(absl::StatusOr<T> decoded) {
-    if (decoded.ok()) router_->OnMessage(*decoded);
+    if (decoded.ok()) router_->OnMessage(group_, *decoded);
     return decoded.status();
   };
   switch (message.kind) {
@@ -173,7 +182,7 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
     case MessageKind::kProgress: {
       SL_ASSIGN_OR_RETURN(const Progress progress, message.As<Progress>());
       if (served) {
-        router_->OnMessage(progress);
+        router_->OnMessage(group_, progress);
       } else {
         ShowProgress(0, progress);
       }
@@ -182,7 +191,7 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
     case MessageKind::kReady: {
       SL_ASSIGN_OR_RETURN(const Ready ready, message.As<Ready>());
       metrics_->Startup("worker_load", ready.header.load_seconds);
-      router_->WorkerReady(port, ready);
+      router_->WorkerReady(group_, port, ready);
       served = true;
       events_.liveness(true);
       events_.readiness(true);

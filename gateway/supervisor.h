@@ -1,7 +1,7 @@
-// Keeps one worker group running: spawns its ranks, waits for them to load, hands their messages to
-// the router, notices the end of any of them at once and a standstill within a limit, and starts
-// the next group. All of that is one thread, which lasts as long as the gateway: a worker dies with
-// the thread that spawned it.
+// Keeps one replica's group of workers running: spawns its ranks, waits for them to load, hands
+// their messages to the router, notices the end of any of them at once and a standstill within a
+// limit, and starts the next group. All of that is one thread, which lasts as long as the gateway:
+// a worker dies with the thread that spawned it.
 #pragma once
 
 #include <atomic>
@@ -26,6 +26,9 @@ namespace shardline {
 class Supervisor {
  public:
   struct Options {
+    // Which replica of how many: the group that the router knows it by, and what makes the epochs
+    // unique in the gateway.
+    int group = 0, replicas = 1;
     std::string program;
     int ranks = 1;
     std::function<std::vector<std::string>(uint64_t epoch, int rank)> arguments;
@@ -39,18 +42,19 @@ class Supervisor {
   };
   // Called from the supervisor's thread; must not block.
   struct Events {
-    std::function<void(bool ready)> readiness;  // a worker serves, or none does
-    std::function<void(bool live)> liveness;    // false: the worker stands still; true: one serves
-    // No worker will serve any more; exit code 2 for a bad model or flag (the worker has said why),
-    // else 1.
-    std::function<void(int exit_code, std::string why)> gave_up;
+    std::function<void(bool ready)> readiness;  // the worker serves, or it does not
+    std::function<void(bool live)> liveness;    // false: the worker stands still; true: it serves
+    // No worker is likely to serve any more; exit code 2 for a bad model or flag (the worker has
+    // said why), else 1. True: it is over; false: go on trying.
+    std::function<bool(int exit_code, std::string why)> gave_up;
   };
   Supervisor(Options options, Events events, Router* router, Metrics* metrics);
   ~Supervisor() { Stop(); }
 
   void Start();
-  // Lets the worker finish its step and exit, for a second at most, then kills it. Joins the
-  // thread.
+  // Lets the worker finish its step and exit, for a second at most, then kills it.
+  void AskToStop();
+  // And joins the thread.
   void Stop();
 
  private:
@@ -73,6 +77,8 @@ class Supervisor {
   const Events events_;
   Router* const router_;
   Metrics* const metrics_;
+  const std::string which_;  // for messages, where there are several
+  const size_t group_;
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;  // for sleeping alone
   std::condition_variable wake_;

@@ -226,9 +226,10 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
 
   const KvLimits limits{settings.max_sequences, worker.model->info().context_tokens,
                         settings.max_batch_tokens};
-  SL_ASSIGN_OR_RETURN(const KvPlan kv,
-                      PlanKvTogether(*worker.group, worker.model->state_groups(), limits,
-                                     settings.kv_cache_bytes, AvailableMemoryBytes()));
+  SL_ASSIGN_OR_RETURN(
+      const KvPlan kv,
+      PlanKvTogether(*worker.group, worker.model->state_groups(), limits, settings.kv_cache_bytes,
+                     AvailableMemoryBytes() / settings.memory_sharers));
   SL_ASSIGN_OR_RETURN(const uint64_t weight_bytes, WeightBytesOfAll(worker));
   own = WithoutExceptions(settings, [&] {
     SL_RETURN_IF_ERROR(MakeState(kv, worker));

@@ -26,6 +26,7 @@ ABSL_FLAG(int64_t, max_batch_tokens, 2048, "tokens of one step");
 ABSL_FLAG(int64_t, max_context, 0, "longest prompt + output; 0: what the model states");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "memory for the KV cache; 0: the smaller of a quarter of free memory and what is usable");
+ABSL_FLAG(int, memory_sharers, 1, "replicas that share this machine's free memory");
 ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
 
 ABSL_FLAG(bool, print_spec, false,
@@ -73,6 +74,7 @@ absl::Status Check(const WorkerSettings& settings) {
   SL_RETURN_IF_ERROR(InRange("--threads", settings.threads, 0, 4096));
   SL_RETURN_IF_ERROR(InRange("--max-sequences", settings.max_sequences, 1, 65536));
   SL_RETURN_IF_ERROR(InRange("--max-batch-tokens", settings.max_batch_tokens, 1, int64_t{1} << 20));
+  SL_RETURN_IF_ERROR(InRange("--memory-sharers", settings.memory_sharers, 1, 4096));
   return InRange("--max-context", settings.max_context, 0, int64_t{1} << 24);
 }
 
@@ -94,6 +96,7 @@ absl::StatusOr<WorkerSettings> WorkerSettingsFromCommandLine(int argc, char** ar
   settings.rank = absl::GetFlag(FLAGS_rank);
   settings.ranks = absl::GetFlag(FLAGS_ranks);
   settings.parent_pid = absl::GetFlag(FLAGS_parent_pid);
+  settings.memory_sharers = absl::GetFlag(FLAGS_memory_sharers);
   settings.threads = absl::GetFlag(FLAGS_threads);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);

@@ -36,7 +36,7 @@ absl::Status GetServerInfo(const Gateway& gateway, const v1::GetServerInfoReques
   limits.set_max_receive_bytes(kMaxReceiveBytes);
   limits.set_max_queued_requests(gateway.settings.max_queued_requests);
   limits.set_max_queued_tokens(gateway.settings.max_queued_tokens);
-  limits.set_max_sequences(gateway.settings.max_sequences);
+  limits.set_max_sequences(gateway.settings.max_sequences * gateway.settings.replicas);
   limits.set_max_batch_tokens(gateway.settings.max_batch_tokens);
   return absl::OkStatus();
 }

@@ -1,4 +1,4 @@
-// GetLoad: what waits and runs, and how full the cache is, as of the worker's last report.
+// GetLoad: what waits and runs, and how full the cache is, as of the workers' last reports.
 #include "gateway/rpc/handlers.h"
 #include "shared/wire/model.h"
 
@@ -10,7 +10,11 @@ absl::Status GetLoad(const Gateway& gateway, const v1::GetLoadRequest&,
   response->set_queued_requests(state.queued);
   response->set_queued_tokens(state.queued_tokens);
   response->set_running_requests(state.running);
-  *response->add_groups() = ToGroupLoad(state.report, state.worker_ready);
+  for (size_t replica = 0; replica < state.groups.size(); ++replica) {
+    const Router::State::Group& group = state.groups[replica];
+    *response->add_groups() =
+        ToGroupLoad(static_cast<uint32_t>(replica), group.report, group.serves);
+  }
   return absl::OkStatus();
 }
 

@@ -12,8 +12,9 @@ void FillModel(const Ready& ready, v1::Model* model) {
   model->set_batch_invariant(ready.header.batch_invariant != 0);
 }
 
-v1::GroupLoad ToGroupLoad(const StepReport& report, bool ready) {
+v1::GroupLoad ToGroupLoad(uint32_t replica, const StepReport& report, bool ready) {
   v1::GroupLoad load;
+  load.set_replica(replica);
   load.set_worker_epoch(report.epoch);
   load.set_ready(ready);
   load.set_running_sequences(report.running_sequences);

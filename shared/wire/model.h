@@ -11,6 +11,6 @@ namespace shardline {
 void FillModel(const Ready& ready, v1::Model* model);
 
 // A worker group's state as of its last report.
-v1::GroupLoad ToGroupLoad(const StepReport& report, bool ready);
+v1::GroupLoad ToGroupLoad(uint32_t replica, const StepReport& report, bool ready);
 
 }  // namespace shardline

@@ -267,9 +267,12 @@ class Server:
         return {key: float(value) for key, value in
                 re.findall(r"^([a-z_:A-Z0-9]+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)}
 
+    def children(self):
+        files = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for file in files for pid in file.read_text().split()]
+
     def worker_pid(self):
-        children = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        pids = [int(pid) for file in children for pid in file.read_text().split()]
+        pids = self.children()
         assert len(pids) == 1, f"children of the gateway: {pids}"
         return pids[0]
 

@@ -65,13 +65,13 @@ TEST(Metrics, StepsAreCountedOnceAndPreemptionsOutliveTheirWorker) {
   report.kv_blocks_used = 3;
   report.kv_blocks_total = 10;
   report.preemptions = 2;
-  metrics.Step(report);
-  metrics.Step(report);  // the same step: something else changed
+  metrics.Step(0, report);
+  metrics.Step(0, report);  // the same step: something else changed
   EXPECT_EQ(metrics.Snapshot().step_seconds.count, 1u);
-  metrics.WorkerLost();
+  metrics.WorkerLost(0);
   EXPECT_EQ(metrics.Snapshot().kv_blocks_used, 0u);
   report.preemptions = 1;
-  metrics.Step(report);
+  metrics.Step(0, report);
   EXPECT_EQ(metrics.Snapshot().step_seconds.count, 2u);
   EXPECT_EQ(metrics.Snapshot().preemptions, 3u);
   EXPECT_DOUBLE_EQ(metrics.Snapshot().step_tokens.sum, 16);

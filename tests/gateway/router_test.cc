@@ -45,7 +45,7 @@ class RouterTest : public testing::Test {
     ready.header.max_sequences = max_sequences;
     ready.header.block_tokens = 16;
     ready.header.kv_blocks_total = blocks;
-    router->WorkerReady(worker, ready);
+    router->WorkerReady(0, worker, ready);
   }
   static Admission Request(const std::string& id, std::vector<uint32_t> prompt = {1, 2, 3}) {
     Admission admission;
@@ -67,10 +67,10 @@ class RouterTest : public testing::Test {
     tokens.header.key = key;
     tokens.header.first_index = first_index;
     for (const uint32_t id : ids) tokens.tokens.push_back({.id = id, .logprob = NAN});
-    router->OnMessage(tokens);
+    router->OnMessage(0, tokens);
   }
   void Finish(RequestKey key, FlatFinish reason, uint32_t id = 0) {
-    router->OnMessage(Finished{.key = key, .reason = reason, .stop_token_id = id});
+    router->OnMessage(0, Finished{.key = key, .reason = reason, .stop_token_id = id});
   }
   void Report(uint32_t running, uint32_t waiting = 0, uint64_t blocks_used = 0) {
     StepReport report{};
@@ -81,7 +81,7 @@ class RouterTest : public testing::Test {
     report.free_sequences = ready.header.max_sequences - running;
     report.kv_blocks_used = blocks_used;
     report.kv_blocks_total = ready.header.kv_blocks_total;
-    router->OnMessage(report);
+    router->OnMessage(0, report);
   }
   // The request's first reader.
   EventStream::Reader ReaderOf(const LiveRequest& live) {
@@ -252,7 +252,7 @@ TEST_F(RouterTest, EchoAndPromptLogprobsMakePromptEventsUnderAMegabyte) {
   prompt.header.top_count = 1;
   prompt.tokens = {{.id = 1, .logprob = NAN}, {.id = 2, .logprob = -0.5f, .rank = 3}};
   prompt.top = {{0, NAN}, {7, -0.1f}};
-  router->OnMessage(prompt);
+  router->OnMessage(0, prompt);
   const auto events = Drain(*with_logprobs);
   ASSERT_EQ(events.size(), 2u);  // the echo is not sent twice
   EXPECT_FALSE(events[1].prompt().tokens(0).has_logprob());
@@ -388,7 +388,7 @@ TEST_F(RouterTest, AWorkersDeathEndsWhatRanAndKeepsWhatWaits) {
   const auto running = Admit(Request("a"));
   const auto waiting = Admit(Request("b"));
   Say(running->key, 0, {'x'});
-  router->WorkerLost();
+  router->WorkerLost(0);
   const auto events = Drain(*running);
   EXPECT_EQ(events.back().error().code(), v1::ERROR_CODE_WORKER_LOST);
   EXPECT_TRUE(events.back().error().retryable());
@@ -409,8 +409,8 @@ TEST_F(RouterTest, WorkerErrorsEndTheirRequestAlone) {
   const auto a = Admit(Request("a"));
   const auto b = Admit(Request("b"));
   const auto c = Admit(Request("c"));
-  router->OnMessage(Failed{a->key, FlatError::kNonFiniteLogits, "no finite logits"});
-  router->OnMessage(Failed{b->key, FlatError::kDeadline, "late"});
+  router->OnMessage(0, Failed{a->key, FlatError::kNonFiniteLogits, "no finite logits"});
+  router->OnMessage(0, Failed{b->key, FlatError::kDeadline, "late"});
   Say(c->key, 5, {'x'});  // out of turn
   EXPECT_EQ(Drain(*a).back().error().code(), v1::ERROR_CODE_NON_FINITE_LOGITS);
   EXPECT_EQ(Drain(*a).size(), 0u);
@@ -469,15 +469,15 @@ TEST_F(RouterTest, DrainingEndsWithErrorsWhatDidNotFinish) {
 TEST_F(RouterTest, AStepIsDueWhileTheWorkerHasSomethingToRun) {
   Start();
   WorkerUp();
-  EXPECT_EQ(router->waiting_for_step_since_ns(), 0u);
+  EXPECT_EQ(router->waiting_for_step_since_ns(0), 0u);
   const uint64_t before = MonotonicNanoseconds();
   const auto live = Admit(Request("a"));
-  EXPECT_GE(router->waiting_for_step_since_ns(), before);
-  const uint64_t since = router->waiting_for_step_since_ns();
+  EXPECT_GE(router->waiting_for_step_since_ns(0), before);
+  const uint64_t since = router->waiting_for_step_since_ns(0);
   Report(1);
-  EXPECT_GE(router->waiting_for_step_since_ns(), since);
+  EXPECT_GE(router->waiting_for_step_since_ns(0), since);
   Finish(live->key, FlatFinish::kLength);
-  EXPECT_EQ(router->waiting_for_step_since_ns(), 0u);
+  EXPECT_EQ(router->waiting_for_step_since_ns(0), 0u);
 }
 
 TEST_F(RouterTest, EachOutputEndsForItself) {
@@ -491,11 +491,11 @@ TEST_F(RouterTest, EachOutputEndsForItself) {
     Tokens tokens;
     tokens.header = {.key = live->key, .output_index = output, .first_index = first};
     for (const uint32_t id : ids) tokens.tokens.push_back({.id = id, .logprob = NAN});
-    router->OnMessage(tokens);
+    router->OnMessage(0, tokens);
   };
   const auto finish = [&](uint32_t output) {
     router->OnMessage(
-        Finished{.key = live->key, .output_index = output, .reason = FlatFinish::kLength});
+        0, Finished{.key = live->key, .output_index = output, .reason = FlatFinish::kLength});
   };
   say(1, 0, {'b'});
   say(0, 0, {'a'});
@@ -542,7 +542,7 @@ TEST_F(RouterTest, OutputsTakeSlotsAndBlocksOfTheirOwn) {
   EXPECT_EQ(router->state().running, 2u);
   Admit(Request("c"));  // no slot is left
   EXPECT_EQ(worker->submits.size(), 2u);
-  router->OnMessage(Finished{.key = a->key, .output_index = 1, .reason = FlatFinish::kLength});
+  router->OnMessage(0, Finished{.key = a->key, .output_index = 1, .reason = FlatFinish::kLength});
   Report(3, 0, 18);
   EXPECT_EQ(worker->submits.size(), 3u);
   router->AbortAll();
@@ -693,7 +693,7 @@ TEST_F(RouterTest, AnAttachFreesARequestFromTheFirstCallsDeadline) {
 // others.
 class EchoingWorker : public WorkerPort {
  public:
-  explicit EchoingWorker(Router& router) : router_(router) {
+  EchoingWorker(Router& router, size_t group) : router_(router), group_(group) {
     thread_ = std::thread([this] { Run(); });
   }
   ~EchoingWorker() override {
@@ -745,17 +745,18 @@ class EchoingWorker : public WorkerPort {
                       [](const Job& job) { return job.said == job.submit.prompt.size(); });
         running = running_.size();
       }
-      for (const Tokens& tokens : said) router_.OnMessage(tokens);
-      for (const Finished& end : finished) router_.OnMessage(end);
+      for (const Tokens& tokens : said) router_.OnMessage(group_, tokens);
+      for (const Finished& end : finished) router_.OnMessage(group_, end);
       StepReport report{};
       report.epoch = 1;
       report.step = step;
       report.running_sequences = static_cast<uint32_t>(running);
-      router_.OnMessage(report);
+      router_.OnMessage(group_, report);
       if (said.empty()) std::this_thread::yield();
     }
   }
   Router& router_;
+  const size_t group_;
   std::mutex mutex_;
   std::vector<Job> running_;
   std::atomic<bool> stop_{false};
@@ -763,12 +764,14 @@ class EchoingWorker : public WorkerPort {
 };
 
 TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
-  Start({.stream = {.max_events = 8, .max_bytes = 1 << 20, .max_event_bytes = 8}});
-  auto echo = std::make_shared<EchoingWorker>(*router);
+  Start({.groups = 2, .stream = {.max_events = 8, .max_bytes = 1 << 20, .max_event_bytes = 8}});
+  ready.header.epoch = 1;
   ready.header.max_sequences = 8;
   ready.header.block_tokens = 16;
   ready.header.kv_blocks_total = 50;
-  router->WorkerReady(echo, ready);
+  for (size_t group = 0; group < 2; ++group) {
+    router->WorkerReady(group, std::make_shared<EchoingWorker>(*router, group), ready);
+  }
   std::atomic<int> whole{0}, cancelled{0};
   std::vector<std::thread> readers;
   for (int r = 0; r < 6; ++r) {
@@ -814,7 +817,7 @@ TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
   const MetricsSnapshot now = metrics.Snapshot();
   EXPECT_EQ(now.accepted, 240u);
   EXPECT_EQ(Count(Outcome::kLength) + Count(Outcome::kCancelled), 240u);
-  router->WorkerLost();
+  for (size_t group = 0; group < 2; ++group) router->WorkerLost(group);
 }
 
 }  // namespace

@@ -18,13 +18,17 @@ class SupervisorTest : public testing::Test {
  protected:
   // `modes`: of the first worker, the second, …; the last one holds for the rest.
   void Start(std::vector<std::string> modes, double step_limit_seconds = 60,
-             double load_limit_seconds = 60) {
-    router = std::make_unique<Router>(Router::Options{.eos_ids = {FakeTokenizer::kEos}}, &tokenizer,
-                                      &metrics);
+             double load_limit_seconds = 60, int group = 0, int replicas = 1) {
+    router = std::make_unique<Router>(
+        Router::Options{.groups = static_cast<size_t>(replicas), .eos_ids = {FakeTokenizer::kEos}},
+        &tokenizer, &metrics);
     Supervisor::Options options;
+    options.group = group;
+    options.replicas = replicas;
     options.program = FAKE_WORKER;
-    options.arguments = [modes](uint64_t epoch, int) {
-      const size_t at = std::min<size_t>(epoch, modes.size()) - 1;
+    options.arguments = [modes, replicas](uint64_t epoch, int) {
+      const size_t start = (epoch - 1) / static_cast<size_t>(replicas);
+      const size_t at = std::min(start, modes.size() - 1);
       return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
     };
     options.step_limit_seconds = step_limit_seconds;
@@ -41,6 +45,7 @@ class SupervisorTest : public testing::Test {
                     exit_code = code;
                     reason = why;
                   });
+                  return !others_serve;
                 }},
         router.get(), &metrics);
     supervisor->Start();
@@ -121,7 +126,8 @@ class SupervisorTest : public testing::Test {
   std::mutex mutex;
   std::condition_variable changed;
   bool is_ready = false;
-  std::vector<bool> lives;  // what was said of liveness
+  std::vector<bool> lives;    // what was said of liveness
+  bool others_serve = false;  // then it goes on trying
   int exit_code = 0;
   std::string reason;
   int asked = 0;
@@ -177,6 +183,28 @@ TEST_F(SupervisorTest, AFailedStartIsTriedAgain) {
   EXPECT_GE(metrics.Snapshot().worker_restarts, 1u);
 }
 
+TEST_F(SupervisorTest, AReplicaServesItsGroupUnderEpochsOfItsOwn) {
+  Start({"crash", "serve"}, 60, 60, /*group=*/1, /*replicas=*/3);
+  ASSERT_TRUE(AwaitReady());
+  EXPECT_EQ(router->state().ready.header.epoch, 5u);  // 2 crashed
+  EXPECT_TRUE(router->state().groups[1].serves);
+  EXPECT_FALSE(router->state().groups[0].serves);
+  const auto killed = Ask({99, 'a', 'b', 'c'});
+  EXPECT_EQ(killed->group, 1u);
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*killed, events));
+  EXPECT_EQ(events.back().error().code(), v1::ERROR_CODE_WORKER_LOST);
+  ASSERT_TRUE(Await([this] { return is_ready && router->state().ready.header.epoch == 8; }));
+}
+
+TEST_F(SupervisorTest, AReplicaThatFailsTooOftenIsTriedAgainWhileOthersServe) {
+  others_serve = true;
+  Start({"exit2", "crash", "crash", "crash", "crash", "exit2", "crash", "serve"});
+  ASSERT_TRUE(AwaitReady());
+  EXPECT_NE(reason.find("7 times"), std::string::npos) << reason;
+  EXPECT_EQ(metrics.Snapshot().worker_restarts, 7u);
+}
+
 TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
   router = std::make_unique<Router>(Router::Options{}, &tokenizer, &metrics);
   Supervisor::Options options;
@@ -193,6 +221,7 @@ TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
                                                               exit_code = code;
                                                               reason = why;
                                                             });
+                                                            return true;
                                                           }},
                                    router.get(), &metrics);
   supervisor->Start();
