@@ -4,6 +4,7 @@
 #include <array>
 
 #include "worker/models/dense.h"
+#include "worker/models/experts.h"
 #include "worker/models/registry.h"
 #include "worker/models/rope_config.h"
 
@@ -28,6 +29,8 @@ ModelSpec LlamaFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   Spread(spec);
+  PlaceExpertsFromGguf(config, spec,
+                       {.router = {.routing = {.renormalise = true}, .weights_f32 = true}});
   return spec;
 }
 

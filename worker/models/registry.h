@@ -49,5 +49,13 @@ const Family& PersimmonFamily();
 const Family& BigcodeFamily();
 const Family& MixtralFamily();
 const Family& Qwen3MoeFamily();
+const Family& ChatglmFamily();
+const Family& Qwen2MoeFamily();
+const Family& GraniteMoeFamily();
+const Family& DeepseekFamily();
+const Family& DeepseekV2Family();
+const Family& DeepseekV3Family();
+const Family& MambaFamily();
+const Family& FalconMambaFamily();
 
 }  // namespace shardline
