@@ -13,6 +13,7 @@ class, renamed. tensors.txt then has
     parameters N                 of the language model, a tied head counted once
     kv_bytes_per_token N         in bf16, all layers
     NAME [SHAPE]                 one line for all names that differ in numbers alone: "layers.{0-31}.norm.weight [4096]"
+    unread NAME [SHAPE]          what files hold and no text model reads: vision, a tied head, old rotary tables
 and gguf.txt, where llama.cpp has the architecture and GGUFS below names the model, metadata as "KEY TYPE VALUE" and the
 tensors of the converted file.
 """
@@ -49,9 +50,10 @@ BILLIONS = {
     "olmo-2-32b": 32.23, "granite-3.1-2b": 2.534, "granite-3.1-8b": 8.171, "helium-1-preview-2b": 2.173,
     "glm-4-9b-chat-hf": 9.400, "glm-edge-1.5b-chat": 1.593, "glm-4-9b-0414": 9.400, "glm-4-32b-0414": 32.566,
     "qwen1.5-moe-a2.7b": 14.316, "qwen2-57b-a14b": 57.409, "deepseek-moe-16b": 16.376, "deepseek-v2-lite": 15.706,
-    "deepseek-v2": 235.741, "deepseek-v3": 684.49, "granite-3.1-1b-a400m": 1.335, "granite-3.1-3b-a800m": 3.30,
-    "chatglm2-6b": 6.244, "chatglm3-6b": 6.244, "glm-4-9b-chat": 9.400, "mamba-130m-hf": 0.1291, "mamba-2.8b-hf": 2.768,
-    "mamba-2.8b": 2.768,
+    "deepseek-v2": 235.741, "deepseek-v3": 684.49, "moonlight-16b-a3b": 15.96, "deepseek-llm-7b": 6.910,
+    "granite-3.1-1b-a400m": 1.335, "granite-3.1-3b-a800m": 3.30, "chatglm2-6b": 6.244, "chatglm3-6b": 6.244,
+    "glm-4-9b-chat": 9.400, "mamba-130m": 0.1291, "mamba-370m": 0.3715, "mamba-790m": 0.7932, "mamba-1.4b": 1.372,
+    "mamba-2.8b": 2.768, "falcon-mamba-7b": 7.273, "falcon-7b-first": 7.217, "falcon-40b-first": 41.836,
 }
 
 # Classes of transformers for files that it does not read itself: what to change in the configuration.
@@ -77,10 +79,11 @@ def equal_config(config):
         return config | {"architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "mlp_only_layers": [0],
                          "num_experts": config["n_routed_experts"], "qkv_bias": False, "shared_expert_intermediate_size":
                          config["n_shared_experts"] * config["moe_intermediate_size"]}
-    if architecture == "MambaLMHeadModel":
-        padded = -(-config["vocab_size"] // config["pad_vocab_size_multiple"]) * config["pad_vocab_size_multiple"]
-        return {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": config["d_model"],
-                "num_hidden_layers": config["n_layer"], "vocab_size": padded}
+    if architecture == "RWForCausalLM":
+        renames = {"n_layer": "num_hidden_layers", "n_head": "num_attention_heads", "n_head_kv": "num_kv_heads"}
+        return {renames.get(key, key): value for key, value in config.items()} | {
+            "architectures": ["FalconForCausalLM"], "model_type": "falcon",
+            "new_decoder_architecture": config["model_type"] == "RefinedWeb"}
     return config
 
 
@@ -123,7 +126,7 @@ def frequencies(config):
 
 
 def architecture_of(config):
-    return config.get("architectures", ["MambaLMHeadModel"])[0]
+    return config["architectures"][0]
 
 
 def with_published_names(tensors, config):
@@ -146,8 +149,6 @@ def with_published_names(tensors, config):
     if architecture == "DeepseekForCausalLM":
         return {key.replace("shared_expert.", "shared_experts."): shape for key, shape in tensors.items()
                 if "shared_expert_gate" not in key}
-    if architecture == "MambaLMHeadModel":
-        return renamed(tensors, (r"^backbone\.embeddings", "backbone.embedding"))
     return tensors
 
 
@@ -155,13 +156,11 @@ def stored_besides(name, tensors, config):
     """What files hold and the model does not need."""
     if name in ("llama-7b", "llama-2-70b"):
         return frequencies(config)
-    if name in ("falcon-7b", "falcon-40b", "falcon-180b"):  # a tied head, stored all the same
+    if name.startswith("falcon-") and name.split("-")[1] in ("7b", "40b", "180b"):  # a tied head, stored all the same
         return {"lm_head.weight": tensors["transformer.word_embeddings.weight"]}
-    if architecture_of(config) == "MambaLMHeadModel":
-        return {"lm_head.weight": tensors["backbone.embedding.weight"]}
     if architecture_of(config) == "ChatGLMModel":
         return {"transformer.rotary_pos_emb.inv_freq": [config["kv_channels"] // 4]}
-    if architecture_of(config) == "DeepseekV3ForCausalLM":
+    if config.get("num_nextn_predict_layers"):
         return next_token_layer(tensors, config)
     return {}
 
@@ -174,7 +173,7 @@ def in_files(model):
 
 def kv_bytes_per_token(config):
     text = getattr(config, "text_config", config)
-    if config.model_type == "mamba":
+    if "mamba" in config.model_type:
         return 0
     if hasattr(text, "kv_lora_rank"):  # the latent and the rotated part of all heads' keys
         return 2 * text.num_hidden_layers * (text.kv_lora_rank + text.qk_rope_head_dim)
@@ -240,12 +239,14 @@ def make(name):
     tensors = with_published_names(in_files(model), config)
     besides = stored_besides(name, tensors, config)
     text = {key: shape for key, shape in tensors.items() if not re.search("vision|multi_modal", key)}
+    unread = {key: shape for key, shape in tensors.items() if key not in text} | besides
     billions = [elements(counted) / 1e9 for counted in (text, text | besides)]
     assert any(abs(n / BILLIONS[name] - 1) < 2e-3 for n in billions), f"{name}: {billions}, not {BILLIONS[name]}"
     kv = kv_bytes_per_token(reference)
     if "kv_n_heads" in config.get("attn_config", {}):
         kv = kv * config["attn_config"]["kv_n_heads"] // config["n_heads"]
-    lines = [f"parameters {elements(text)}", f"kv_bytes_per_token {kv}", *folded(tensors | besides)]
+    lines = [f"parameters {elements(text)}", f"kv_bytes_per_token {kv}", *folded(text)]
+    lines += [f"unread {line}" for line in folded(unread)]
     (FOLDER / name / "tensors.txt").write_text("\n".join(lines) + "\n")
     if name in GGUFS:
         make_gguf(name, tensors, config)
