@@ -2,7 +2,7 @@
 """Compares `shardline tokenize` with the `tokenizers` and `sentencepiece` libraries: over every code point, a corpus and
 random texts, for vocabularies of realistic size trained on text of this machine.
 
-    pip install tokenizers==0.22.1 gguf==0.19.0 sentencepiece==0.2.3
+    pip install -r tools/requirements-text.txt
     tools/compare_tokenizers.py --shardline build/release/bin/shardline [--only NAME …] [--keep DIR]
 
 Prints a line for each vocabulary and exits with 1 when any text differs. Too slow for the tests: run it by hand.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Renders chat templates and expressions with Python's jinja2, for the tests of gateway/text/jinja.
 
-Needs: pip install jinja2==3.1.6 (a virtual environment will do). Run from the repository root:
+Needs: pip install -r tools/requirements-text.txt (a virtual environment will do). Run from the repository root:
     python tools/make_template_fixtures.py
 Reads  tests/gateway/text/jinja/testdata/templates/*.jinja and testdata/expressions.txt,
 writes testdata/renderings.json (templates x conversations) and testdata/expressions.json.

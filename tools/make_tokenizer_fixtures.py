@@ -2,7 +2,7 @@
 """Writes tests/gateway/text/tokenizer/testdata: small tokenizers and the ids that the `tokenizers`
 library gives for a corpus chosen to be nasty.
 
-    pip install tokenizers==0.22.1 gguf==0.19.0 sentencepiece==0.2.3
+    pip install -r tools/requirements-text.txt
     tools/make_tokenizer_fixtures.py [--smollm2 models/SmolLM2-135M-Instruct.Q4_1.gguf]
 
 The tests need only what is written here. The oracle of a GGUF vocabulary is a `tokenizers` pipeline put

@@ -1,12 +1,13 @@
 // GGUF files without metadata and with Hugging Face's names: published models are told by their
 // shapes, others need config.json. The files here have every tensor of the real ones, and holes for
-// data.
+// data, matrices in Q4_K.
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "tests/worker/models/golden.h"
+#include "tests/worker/models/hollow.h"
 #include "tests/worker/models/runner.h"
 #include "worker/models/open.h"
 #include "worker/weights/resolve.h"
@@ -14,10 +15,7 @@
 namespace shardline {
 namespace {
 
-struct Tensor {
-  std::string name;
-  std::vector<int64_t> shape;  // outermost first
-};
+using Tensor = HollowTensor;
 
 std::vector<Tensor> MistralTensors(int64_t vocabulary, int64_t layers = 32) {
   std::vector<Tensor> tensors = {{"model.embed_tokens.weight", {vocabulary, 4096}},
@@ -67,35 +65,9 @@ class CandleFile : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  template <typename T>
-  static void Put(std::string& bytes, T value) {
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
-  }
-  // Matrices in Q4_K, vectors in F32.
   std::string Write(const std::vector<Tensor>& tensors) {
-    std::string head = "GGUF";
-    Put<uint32_t>(head, 2);
-    Put<uint64_t>(head, tensors.size());
-    Put<uint64_t>(head, 0);  // metadata
-    uint64_t offset = 0;
-    for (const Tensor& t : tensors) {
-      const GgmlType type = t.shape.size() == 2 ? GgmlType::kQ4_K : GgmlType::kF32;
-      Put<uint64_t>(head, t.name.size());
-      head += t.name;
-      Put<uint32_t>(head, static_cast<uint32_t>(t.shape.size()));
-      uint64_t elements = 1;
-      for (size_t d = t.shape.size(); d > 0; --d) {
-        Put<uint64_t>(head, t.shape[d - 1]);
-        elements *= t.shape[d - 1];
-      }
-      Put<uint32_t>(head, static_cast<uint32_t>(type));
-      Put<uint64_t>(head, offset);
-      const GgmlBlock block = *GgmlBlockOf(type);
-      offset += (elements / block.elements * block.bytes + 31) / 32 * 32;
-    }
     const std::string path = folder_ + "/model-q4k.gguf";
-    std::ofstream(path, std::ios::binary) << head;
-    std::filesystem::resize_file(path, (head.size() + 31) / 32 * 32 + offset);
+    WriteHollowGguf(path, /*metadata=*/"", 0, tensors, GgmlType::kQ4_K);
     return path;
   }
   std::string folder_;
