@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "worker/models/open.h"
 #include "worker/parallel/process_group.h"
 #include "worker/weights/resolve.h"
@@ -25,6 +27,7 @@ class Place final : public ProcessGroup {
     return absl::InternalError("not to be called");
   }
   absl::Status Barrier() override { return absl::InternalError("not to be called"); }
+  void SetLimit(std::chrono::nanoseconds) override {}
   void Abort(std::string_view) override {}
 
  private:
