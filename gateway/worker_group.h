@@ -34,9 +34,7 @@ struct WorkerGroup {
   bool serves() const { return port != nullptr; }
   bool has_work() const { return running_outputs > paused_outputs; }
   uint64_t block_tokens() const { return std::max<uint32_t>(1, ready.header.block_tokens); }
-  uint64_t Blocks(uint64_t tokens) const {
-    return (tokens + block_tokens() - 1) / block_tokens();
-  }
+  uint64_t Blocks(uint64_t tokens) const { return (tokens + block_tokens() - 1) / block_tokens(); }
 
   void Serve(std::shared_ptr<WorkerPort> new_port, const Ready& said) {
     port = std::move(new_port);

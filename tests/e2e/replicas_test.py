@@ -109,7 +109,7 @@ class Deaths(ReplicasTest):
         worker = self.pid_of(1)
         os.kill(worker, signal.SIGSTOP)
         stopped = time.monotonic()
-        until(lambda: self.server.load().running_requests == 2, STEP_LIMIT + 20, "the end of the stopped worker's streams")
+        until(lambda: self.server.load().running_requests == 2, STEP_LIMIT + 20, "the end of its streams")
         self.assertGreaterEqual(time.monotonic() - stopped, STEP_LIMIT - 0.5)
         self.wait_for_all()
         self.assertNotEqual(self.pid_of(1), worker)
