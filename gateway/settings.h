@@ -15,8 +15,9 @@ struct Settings {
   std::string listen, metrics_listen;
   std::string worker_program;
   std::string device, dtype;
-  std::string trace_file;  // empty: none
-  uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0, replicas = 1;
+  std::string trace_file;                      // empty: none
+  uint32_t replicas = 1, tensor_parallel = 1;  // ranks of each replica
+  uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;
   bool no_kv_cache = false, allow_request_templates = false, vllm_metric_names = false;
@@ -28,7 +29,7 @@ struct Settings {
 // Errors: InvalidArgument naming the flag.
 absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv);
 
-// The worker's command line, without the program's name, for one epoch.
-std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch);
+// The command line of a worker, without the program's name, for one epoch and rank.
+std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch, int rank);
 
 }  // namespace shardline

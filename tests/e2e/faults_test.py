@@ -214,7 +214,7 @@ class BadFlags(unittest.TestCase):
                             ("max-sequences", [model, "--max-sequences=many"]),
                             ("listen", [model, "--listen=nonsense"]),
                             ("replicas", [model, "--replicas=0"]), ("replicas", [model, "--replicas=65"]),
-                            ("tensor-parallel", [model, "--tensor-parallel=2"]),
+                            ("tensor-parallel", [model, "--tensor-parallel=65"]),
                             ("max-context", [model, "--max-context=100000000"])):
             with self.subTest(flags=flags):
                 extra = [flag for flag in quiet if not any(given.startswith(flag.split("=")[0]) for given in flags)]

@@ -26,7 +26,7 @@ class SupervisorTest : public testing::Test {
     options.group = group;
     options.replicas = replicas;
     options.program = FAKE_WORKER;
-    options.arguments = [modes, replicas](uint64_t epoch) {
+    options.arguments = [modes, replicas](uint64_t epoch, int) {
       const size_t start = (epoch - 1) / static_cast<size_t>(replicas);
       const size_t at = std::min(start, modes.size() - 1);
       return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
@@ -209,7 +209,7 @@ TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
   router = std::make_unique<Router>(Router::Options{}, &tokenizer, &metrics);
   Supervisor::Options options;
   options.program = "/nonexistent/shardline-worker";
-  options.arguments = [](uint64_t) { return std::vector<std::string>(); };
+  options.arguments = [](uint64_t, int) { return std::vector<std::string>(); };
   options.first_backoff_seconds = 0.01;
   supervisor =
       std::make_unique<Supervisor>(options,
