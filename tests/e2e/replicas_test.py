@@ -140,6 +140,27 @@ class Life(ReplicasTest):
         for pid in workers:
             self.assertFalse(pathlib.Path(f"/proc/{pid}").exists())
 
+    def test_a_rank_takes_its_own_replica_along(self):
+        self.start("--tensor-parallel=2")
+        self.wait_for_all()
+        self.assertEqual(len(self.server.children()), 4)
+        readings = self.begin(4)
+        before = self.groups()
+        word = f"--epoch={before[1].worker_epoch}".encode()
+        ranks = [pid for pid in self.server.children()
+                 if word in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        self.assertEqual(len(ranks), 2)
+        os.kill(ranks[1], signal.SIGKILL)
+        until(lambda: self.server.load().running_requests == 2, what="the end of its streams")
+        after = self.wait_for_all()
+        self.assertEqual(after[0].worker_epoch, before[0].worker_epoch)
+        self.assertEqual(after[1].worker_epoch, before[1].worker_epoch + 2)
+        self.server.abort(all=True)
+        codes = [answer.error.code for answer in (gather(reading.join().events) for reading in readings) if answer.error]
+        self.assertEqual(codes, [pb.ERROR_CODE_WORKER_LOST] * 2)
+        self.server.settle()
+        self.assertEqual(self.server.stop(), 0)
+
     def test_limits_are_of_all_groups(self):
         self.start("--max-sequences=2")
         self.wait_for_all()
