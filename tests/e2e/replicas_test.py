@@ -156,8 +156,8 @@ class Life(ReplicasTest):
         self.assertEqual(after[0].worker_epoch, before[0].worker_epoch)
         self.assertEqual(after[1].worker_epoch, before[1].worker_epoch + 2)
         self.server.abort(all=True)
-        codes = [answer.error.code for answer in (gather(reading.join().events) for reading in readings) if answer.error]
-        self.assertEqual(codes, [pb.ERROR_CODE_WORKER_LOST] * 2)
+        errors = [gather(reading.join().events).error for reading in readings]
+        self.assertEqual([error.code for error in errors if error is not None], [pb.ERROR_CODE_WORKER_LOST] * 2)
         self.server.settle()
         self.assertEqual(self.server.stop(), 0)
 
