@@ -102,8 +102,8 @@ absl::Status Check(const Settings& settings) {
   SL_RETURN_IF_ERROR(CheckUnserved());
   SL_RETURN_IF_ERROR(CheckAddress("--listen", settings.listen));
   SL_RETURN_IF_ERROR(CheckAddress("--metrics-listen", settings.metrics_listen));
-  SL_RETURN_IF_ERROR(CheckPositive("--tensor-parallel", settings.tensor_parallel, kMaxRanks));
   SL_RETURN_IF_ERROR(CheckPositive("--replicas", settings.replicas, 64));
+  SL_RETURN_IF_ERROR(CheckPositive("--tensor-parallel", settings.tensor_parallel, kMaxRanks));
   SL_RETURN_IF_ERROR(CheckPositive("--max-sequences", settings.max_sequences, 65536));
   SL_RETURN_IF_ERROR(CheckPositive("--max-batch-tokens", settings.max_batch_tokens, 1u << 20));
   SL_RETURN_IF_ERROR(
@@ -168,7 +168,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
 
 std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch, int rank) {
   uint32_t threads = settings.threads;
-  const uint32_t workers = settings.tensor_parallel * settings.replicas;
+  const uint32_t workers = settings.replicas * settings.tensor_parallel;
   if (threads == 0 && workers > 1) threads = std::max<uint32_t>(1, UsableCores() / workers);
   std::vector<std::string> arguments = {
       Cat("--model=", settings.model),

@@ -15,8 +15,8 @@ struct Settings {
   std::string listen, metrics_listen;
   std::string worker_program;
   std::string device, dtype;
-  std::string trace_file;  // empty: none
-  uint32_t tensor_parallel = 1, replicas = 1;
+  std::string trace_file;                      // empty: none
+  uint32_t replicas = 1, tensor_parallel = 1;  // ranks of each replica
   uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;

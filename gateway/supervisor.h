@@ -1,7 +1,7 @@
-// Keeps one replica's group of workers running: spawns its ranks, waits for them to load, hands
-// their messages to the router, notices the end of any of them at once and a standstill within a
-// limit, and starts the next group. All of that is one thread, which lasts as long as the gateway:
-// a worker dies with the thread that spawned it.
+// Keeps one worker group running: spawns its ranks, waits for them to load, hands their messages to
+// the router, notices the end of any of them at once and a standstill within a limit, and starts
+// the next group. All of that is one thread, which lasts as long as the gateway: a worker dies with
+// the thread that spawned it.
 #pragma once
 
 #include <atomic>

@@ -151,6 +151,12 @@ absl::Status LoadModel(Channel& channel, Port& port, Worker& worker) {
   return absl::OkStatus();
 }
 
+// What is free, shared by the replicas of this machine. One that starts again finds what the others
+// left.
+uint64_t MemoryShare(const WorkerSettings& settings) {
+  return AvailableMemoryBytes() / static_cast<uint64_t>(settings.memory_sharers);
+}
+
 absl::Status MakeState(const KvPlan& kv, Worker& worker) {
   SL_ASSIGN_OR_RETURN(worker.state,
                       StateStorage::Create(worker.model->state_groups(), kv.blocks_per_group,
@@ -226,10 +232,9 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
 
   const KvLimits limits{settings.max_sequences, worker.model->info().context_tokens,
                         settings.max_batch_tokens};
-  SL_ASSIGN_OR_RETURN(
-      const KvPlan kv,
-      PlanKvTogether(*worker.group, worker.model->state_groups(), limits, settings.kv_cache_bytes,
-                     AvailableMemoryBytes() / settings.memory_sharers));
+  SL_ASSIGN_OR_RETURN(const KvPlan kv,
+                      PlanKvTogether(*worker.group, worker.model->state_groups(), limits,
+                                     settings.kv_cache_bytes, MemoryShare(settings)));
   SL_ASSIGN_OR_RETURN(const uint64_t weight_bytes, WeightBytesOfAll(worker));
   own = WithoutExceptions(settings, [&] {
     SL_RETURN_IF_ERROR(MakeState(kv, worker));

@@ -18,8 +18,7 @@ struct WorkerSettings {
   int rank = 0, ranks = 1;
   std::chrono::nanoseconds rank_limit{0};
   int parent_pid = 0;
-  int memory_sharers = 1;  // replicas that share what this machine has free
-  int threads = 0, max_sequences = 0;
+  int threads = 0, max_sequences = 0, memory_sharers = 1;
   int64_t max_batch_tokens = 0, max_context = 0;
   uint64_t kv_cache_bytes = 0;
   bool no_kv_cache = false, print_spec = false;

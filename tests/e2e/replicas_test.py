@@ -109,7 +109,7 @@ class Deaths(ReplicasTest):
         worker = self.pid_of(1)
         os.kill(worker, signal.SIGSTOP)
         stopped = time.monotonic()
-        until(lambda: self.server.load().running_requests == 2, STEP_LIMIT + 20, "the end of the stopped worker's streams")
+        until(lambda: self.server.load().running_requests == 2, STEP_LIMIT + 20, "the end of its streams")
         self.assertGreaterEqual(time.monotonic() - stopped, STEP_LIMIT - 0.5)
         self.wait_for_all()
         self.assertNotEqual(self.pid_of(1), worker)
@@ -139,6 +139,27 @@ class Life(ReplicasTest):
         self.assertEqual(self.server.process.wait(20), 0)
         for pid in workers:
             self.assertFalse(pathlib.Path(f"/proc/{pid}").exists())
+
+    def test_a_rank_takes_its_own_replica_along(self):
+        self.start("--tensor-parallel=2")
+        self.wait_for_all()
+        self.assertEqual(len(self.server.children()), 4)
+        readings = self.begin(4)
+        before = self.groups()
+        word = f"--epoch={before[1].worker_epoch}".encode()
+        ranks = [pid for pid in self.server.children()
+                 if word in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        self.assertEqual(len(ranks), 2)
+        os.kill(ranks[1], signal.SIGKILL)
+        until(lambda: self.server.load().running_requests == 2, what="the end of its streams")
+        after = self.wait_for_all()
+        self.assertEqual(after[0].worker_epoch, before[0].worker_epoch)
+        self.assertEqual(after[1].worker_epoch, before[1].worker_epoch + 2)
+        self.server.abort(all=True)
+        errors = [gather(reading.join().events).error for reading in readings]
+        self.assertEqual([error.code for error in errors if error is not None], [pb.ERROR_CODE_WORKER_LOST] * 2)
+        self.server.settle()
+        self.assertEqual(self.server.stop(), 0)
 
     def test_limits_are_of_all_groups(self):
         self.start("--max-sequences=2")
