@@ -45,6 +45,7 @@ class GlooGroup final : public ProcessGroup {
   absl::Status Broadcast(const View& data, int root) override;
   absl::Status Barrier() override;
   void Abort(std::string_view reason) override;
+  absl::Status ended() const override { return EndStatus(); }
 
  private:
   struct Header {

@@ -59,6 +59,7 @@ class ShmGroup final : public ProcessGroup {
   absl::Status Broadcast(const View& data, int root) override;
   absl::Status Barrier() override;
   void Abort(std::string_view reason) override;
+  absl::Status ended() const override { return EndStatus(); }
 
  private:
   struct Span {  // of bytes

@@ -62,6 +62,7 @@ class ThreadRanks {
       return absl::OkStatus();
     }
     void Abort(std::string_view) override {}
+    absl::Status ended() const override { return absl::OkStatus(); }
 
    private:
     static float Get(const View& view, int64_t i) {
