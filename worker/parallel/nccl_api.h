@@ -13,7 +13,7 @@ namespace shardline {
 struct NcclUniqueId {
   char internal[128];
 };
-using NcclComm = struct ncclComm*;
+using NcclComm = struct NcclCommunicator*;
 using NcclStream = void*;  // cudaStream_t
 
 enum NcclResult : int {

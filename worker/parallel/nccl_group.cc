@@ -35,14 +35,15 @@ absl::Status NcclGroup::Join() {
   NcclUniqueId id{};
   if (rank() == 0) {
     const NcclResult result = api_.GetUniqueId(&id);
-    if (result != kNcclSuccess) return Broken(result);
+    if (result != kNcclSuccess) return Fail(Broken(result));
   }
   SL_RETURN_IF_ERROR(
       host_.Broadcast(View::Contiguous(&id, DType::kU8, {static_cast<int64_t>(sizeof(id))}), 0));
   const auto scratch =
       static_cast<size_t>(std::max(size() * kOneShotBytes, kPieceBytes + size() * int64_t{256}));
-  SL_ASSIGN_OR_RETURN(void* memory, stream_.Allocate(scratch));
-  scratch_ = static_cast<std::byte*>(memory);
+  const auto memory = stream_.Allocate(scratch);
+  if (!memory.ok()) return Fail(memory.status());
+  scratch_ = static_cast<std::byte*>(*memory);
   deadline_ = DeadlineAfter(options_.limit);
   NcclConfig config;
   config.blocking = 0;
@@ -232,6 +233,12 @@ absl::Status NcclGroup::Fail(const absl::Status& why) {
   host_.Abort(Message(why));  // of no effect where the group has ended
   if (comm_ != nullptr) (void)api_.CommAbort(comm_);
   comm_ = nullptr;
+  // What was queued behind it still runs, and the caller may free its memory.
+  const auto enough = DeadlineAfter(kGrace);
+  for (auto idle = stream_.Idle(); idle.ok() && !*idle && Clock::now() < enough;) {
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+    idle = stream_.Idle();
+  }
   const absl::Status first = host_.ended();
   return first.ok() ? why : first;
 }
