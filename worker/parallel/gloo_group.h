@@ -31,7 +31,8 @@ namespace shardline {
 class GlooGroup final : public ProcessGroup {
  public:
   static constexpr int64_t kPieceBytes = int64_t{1} << 20;  // of a frame's data
-  static constexpr int64_t kOneShotBytes = 64 << 10;        // of three ranks and more
+  static constexpr int64_t kOneShotBytes =
+      256 << 10;  // of three ranks and more; a round costs more here than bytes
 
   // Waits for all ranks, at most the limit. Errors: InvalidArgument, FailedPrecondition (the rank
   // is taken), DeadlineExceeded naming who is missing, Unavailable; they name --rendezvous.

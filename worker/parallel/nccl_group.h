@@ -31,8 +31,7 @@ class DeviceStream {
   virtual NcclStream handle() const = 0;
   virtual absl::StatusOr<void*> Allocate(size_t bytes) = 0;
   virtual void Free(void* memory) = 0;  // after what is queued
-  // These queue. Sum is Ops::sum.
-  virtual absl::Status Copy(void* to, const void* from, size_t bytes) = 0;
+  // Queues Ops::sum.
   virtual absl::Status Sum(const std::vector<const void*>& parts, const View& out) = 0;
   // Whether everything queued is done. Does not wait.
   virtual absl::StatusOr<bool> Idle() = 0;

@@ -161,11 +161,12 @@ NcclResult CommGetAsyncError(NcclComm comm, NcclResult* error) {
   *error = FakeNcclKnobs().async_error;
   if (*error == kNcclSuccess && (!comm->ready || comm->in_progress > 0)) *error = kNcclInProgress;
   if (comm->in_progress > 0) --comm->in_progress;
+  if (comm->ready && comm->joining.joinable()) comm->joining.join();
   return kNcclSuccess;
 }
 
 NcclResult Destroy(NcclComm comm) {
-  comm->joining.join();
+  if (comm->joining.joinable()) comm->joining.join();
   while (comm->queued > 0) std::this_thread::sleep_for(milliseconds(1));
   delete comm;
   return kNcclSuccess;
@@ -286,10 +287,6 @@ absl::StatusOr<bool> FakeStream::Idle() {
 }
 absl::StatusOr<void*> FakeStream::Allocate(size_t bytes) { return ::operator new(bytes); }
 void FakeStream::Free(void* memory) { ::operator delete(memory); }
-absl::Status FakeStream::Copy(void* to, const void* from, size_t bytes) {
-  Queue([=] { std::memmove(to, from, bytes); });
-  return absl::OkStatus();
-}
 absl::Status FakeStream::Sum(const std::vector<const void*>& parts, const View& out) {
   Queue([parts, out] { CpuOps().sum({}, parts.data(), static_cast<int>(parts.size()), out); });
   return absl::OkStatus();

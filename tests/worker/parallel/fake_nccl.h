@@ -37,7 +37,6 @@ class FakeStream final : public DeviceStream {
   NcclStream handle() const override { return const_cast<FakeStream*>(this); }
   absl::StatusOr<void*> Allocate(size_t bytes) override;
   void Free(void* memory) override;
-  absl::Status Copy(void* to, const void* from, size_t bytes) override;
   absl::Status Sum(const std::vector<const void*>& parts, const View& out) override;
   absl::StatusOr<bool> Idle() override;
   void Queue(std::function<void()> work);
