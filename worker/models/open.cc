@@ -58,6 +58,11 @@ constexpr int64_t kUnstatedContext = 32768;
 
 absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
   SL_ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(asked.path));
+  return OpenModel(asked, std::move(checkpoint));
+}
+
+absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
+                                      std::unique_ptr<Checkpoint> checkpoint) {
   SL_ASSIGN_OR_RETURN(const Family* family, FindFamily(*checkpoint));
   SL_ASSIGN_OR_RETURN(const DType type, ChooseType(asked, *checkpoint));
   SL_ASSIGN_OR_RETURN(ModelSpec spec, ReadSpec(*family, *checkpoint));

@@ -2,9 +2,9 @@
 #include "worker/models/registry.h"
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
+#include "shared/base/nearest.h"
 #include "shared/base/quoted.h"
 
 namespace shardline {
@@ -30,21 +30,6 @@ bool Matches(const Family& family, const Checkpoint& checkpoint, const std::stri
          family.hf_architectures.end();
 }
 
-// Letters to insert, drop or replace between the two (Levenshtein 1966).
-size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 constexpr size_t kLongestName = 100;  // of an architecture, in an error
 
 }  // namespace
@@ -60,17 +45,17 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
   if (architecture.empty()) return InvalidArgument(file, ": missing keys: ", key);
 
   std::string served;
-  std::string_view nearest;
+  std::vector<std::string_view> names;
   for (const Family* family : Families()) {
     if (Matches(*family, checkpoint, architecture)) return family;
     const std::string_view name = gguf ? family->gguf_architecture : family->hf_architectures[0];
     if (name.empty()) continue;
     served += Cat(served.empty() ? "" : ", ", name);
-    const bool nearer = Distance(architecture, name) < Distance(architecture, nearest);
-    if (nearest.empty() || nearer) nearest = name;
+    names.push_back(name);
   }
   return InvalidArgument(file, ": ", key, " ", Quoted(architecture),
-                         " is not served; served are: ", served, "; the nearest name is ", nearest);
+                         " is not served; served are: ", served, "; the nearest name is ",
+                         NearestName(architecture, names));
 }
 
 }  // namespace shardline

@@ -63,7 +63,11 @@ absl::StatusOr<std::unique_ptr<GlooGroup>> GlooGroup::Connect(const GlooGroupOpt
 }
 
 GlooGroup::GlooGroup(const GlooGroupOptions& options, std::unique_ptr<GlooLinks> links)
-    : options_(options), ops_(CpuOps()), peers_(options.size), links_(std::move(links)) {}
+    : options_(options),
+      ops_(CpuOps()),
+      peers_(options.size),
+      limit_(options.limit),
+      links_(std::move(links)) {}
 
 void GlooGroup::Open() {
   if (size() == 1) return;
@@ -328,12 +332,12 @@ absl::Status GlooGroup::Await(GlooMessage& message, Clock::time_point deadline) 
 }
 
 absl::Status GlooGroup::AwaitPeer(GlooMessage& message, int r) {
-  const absl::Status status = Await(message, DeadlineAfter(options_.limit));
+  const absl::Status status = Await(message, DeadlineAfter(limit_));
   if (status.ok()) return status;
   if (absl::IsUnavailable(status)) return Lost(r);
   if (absl::IsDeadlineExceeded(status)) {
     End(DeadlineExceeded("group: rank ", r, " has not come to ", Awaited(), " within ",
-                         std::chrono::duration<double>(options_.limit).count(), " s"));
+                         std::chrono::duration<double>(limit_).count(), " s"));
   }
   return EndStatus();
 }
@@ -355,9 +359,10 @@ absl::Status GlooGroup::Lost(int r) {
 
 // Cancels the caller's wait when it is late.
 void GlooGroup::RunTimer() {
-  const auto tick = std::clamp(options_.limit / 16, milliseconds(1), milliseconds(50));
   std::unique_lock lock(mutex_);
   while (!stopping_) {
+    const auto tick =
+        std::clamp<std::chrono::nanoseconds>(limit_ / 16, milliseconds(1), milliseconds(50));
     changed_.wait_for(lock, tick, [&] { return stopping_; });
     if (waiting_ == nullptr || Clock::now() < deadline_) continue;
     late_ = true;
@@ -414,6 +419,11 @@ void GlooGroup::Tell(const Note& note) {
 }
 
 // ---- the end ----
+
+void GlooGroup::SetLimit(std::chrono::nanoseconds limit) {
+  std::lock_guard lock(mutex_);
+  limit_ = limit;
+}
 
 void GlooGroup::Abort(std::string_view reason) {
   End(Unavailable("group: ended by rank ", rank(), ": ", reason));

@@ -45,6 +45,7 @@ class GlooGroup final : public ProcessGroup {
   absl::Status AllGather(const View& in, const View& out) override;
   absl::Status Broadcast(const View& data, int root) override;
   absl::Status Barrier() override;
+  void SetLimit(std::chrono::nanoseconds limit) override;
   void Abort(std::string_view reason) override;
   absl::Status ended() const override { return EndStatus(); }
 
@@ -120,6 +121,7 @@ class GlooGroup final : public ProcessGroup {
   GlooMessage* waiting_ = nullptr;  // the caller's, and until when
   Clock::time_point deadline_ = Clock::time_point::max();
   bool late_ = false;
+  std::chrono::nanoseconds limit_;
   GlooMessage* listening_ = nullptr;
   bool stopping_ = false;
   std::list<Sent> notes_;

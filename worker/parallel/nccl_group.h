@@ -60,6 +60,7 @@ class NcclGroup final : public ProcessGroup {
   absl::Status AllGather(const View& in, const View& out) override;
   absl::Status Broadcast(const View& data, int root) override;
   absl::Status Barrier() override;
+  void SetLimit(std::chrono::nanoseconds limit) override { options_.limit = limit; }
   void Abort(std::string_view reason) override { host_.Abort(reason); }
   absl::Status ended() const override { return host_.ended(); }
 
@@ -90,7 +91,7 @@ class NcclGroup final : public ProcessGroup {
   const NcclApi& api_;
   ProcessGroup& host_;
   DeviceStream& stream_;
-  const NcclGroupOptions options_;
+  NcclGroupOptions options_;
   NcclComm comm_ = nullptr;
   std::byte* scratch_ = nullptr;
   GroupCall call_ = GroupCall::kNone;

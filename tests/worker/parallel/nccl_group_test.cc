@@ -51,6 +51,7 @@ class Gpu final : public ProcessGroup {
     return group_->Broadcast(data, root);
   }
   absl::Status Barrier() override { return group_->Barrier(); }
+  void SetLimit(std::chrono::nanoseconds limit) override { group_->SetLimit(limit); }
   void Abort(std::string_view reason) override { group_->Abort(reason); }
   absl::Status ended() const override { return group_->ended(); }
 
