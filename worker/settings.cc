@@ -101,7 +101,6 @@ absl::StatusOr<WorkerSettings> WorkerSettingsFromCommandLine(int argc, char** ar
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   settings.max_context = absl::GetFlag(FLAGS_max_context);
-  settings.memory_sharers = absl::GetFlag(FLAGS_memory_sharers);
   settings.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes);
   settings.no_kv_cache = absl::GetFlag(FLAGS_no_kv_cache);
   settings.print_spec = absl::GetFlag(FLAGS_print_spec);

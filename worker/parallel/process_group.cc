@@ -32,14 +32,13 @@ class OneRank final : public ProcessGroup {
     std::lock_guard lock(mutex_);
     if (ended_.ok()) ended_ = Unavailable(reason);
   }
-
- private:
-  absl::Status ended() {
+  absl::Status ended() const override {
     std::lock_guard lock(mutex_);
     return ended_;
   }
 
-  std::mutex mutex_;
+ private:
+  mutable std::mutex mutex_;
   absl::Status ended_;
 };
 

@@ -36,6 +36,8 @@ class ProcessGroup {
   // Ends the group on all ranks; their calls, also those that wait, return Unavailable with
   // `reason` where it reaches them. From any thread.
   virtual void Abort(std::string_view reason) = 0;
+  // Why the group has ended; OK while it lives, or as long as nobody here knows. From any thread.
+  virtual absl::Status ended() const = 0;
 };
 
 // A group of this process alone.

@@ -60,6 +60,7 @@ class ShmGroup final : public ProcessGroup {
   absl::Status Barrier() override;
   void SetLimit(std::chrono::nanoseconds limit) override { options_.limit = limit; }
   void Abort(std::string_view reason) override;
+  absl::Status ended() const override { return EndStatus(); }
 
  private:
   struct Span {  // of bytes

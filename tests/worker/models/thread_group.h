@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/half.h"
+#include "worker/parallel/call.h"
 #include "worker/parallel/process_group.h"
 
 namespace shardline {
@@ -26,13 +27,14 @@ class ThreadRanks {
     int rank() const override { return rank_; }
     int size() const override { return ranks_.size_; }
     absl::Status AllReduce(const View& data) override {
+      SL_RETURN_IF_ERROR(CheckAllReduce(data));
       ranks_.Enter(rank_, data);
       if (rank_ == 0) {
         ++ranks_.reductions_;
         ranks_.sum_.resize(data.elements());
         for (int64_t i = 0; i < data.elements(); ++i) {
-          float sum = 0;
-          for (const View& place : ranks_.places_) sum += Get(place, i);
+          float sum = Get(ranks_.places_[0], i);
+          for (int r = 1; r < ranks_.size_; ++r) sum += Get(ranks_.places_[r], i);
           ranks_.sum_[i] = sum;
         }
       }
@@ -42,16 +44,18 @@ class ThreadRanks {
       return absl::OkStatus();
     }
     absl::Status AllGather(const View& in, const View& out) override {
+      SL_RETURN_IF_ERROR(CheckAllGather(in, out, ranks_.size_));
       ranks_.Enter(rank_, in);
       auto* to = static_cast<std::byte*>(out.data);
       for (const View& place : ranks_.places_) {
-        std::memcpy(to, place.data, place.bytes());
+        if (to != place.data) std::memcpy(to, place.data, place.bytes());
         to += place.bytes();
       }
       ranks_.barrier_.arrive_and_wait();
       return absl::OkStatus();
     }
     absl::Status Broadcast(const View& data, int root) override {
+      SL_RETURN_IF_ERROR(CheckBroadcast(root, ranks_.size_));
       ranks_.Enter(rank_, data);
       if (rank_ != root) std::memcpy(data.data, ranks_.places_[root].data, data.bytes());
       ranks_.barrier_.arrive_and_wait();
@@ -63,6 +67,7 @@ class ThreadRanks {
     }
     void SetLimit(std::chrono::nanoseconds) override {}
     void Abort(std::string_view) override {}
+    absl::Status ended() const override { return absl::OkStatus(); }
 
    private:
     static float Get(const View& view, int64_t i) {

@@ -94,9 +94,11 @@ inline void FillSum(const View& out, uint64_t seed, int ranks) {
 }
 
 inline std::vector<int64_t> SizesOf(DType type, int64_t largest_bytes) {
-  const auto border = static_cast<int64_t>((64 << 10) / SizeOf(type));
   std::vector<int64_t> sizes = {0, 1, 7, 33, 1001};
-  for (const int64_t n : {border - 1, border, border + 1}) sizes.push_back(n);
+  for (const int64_t bytes : {64 << 10, 256 << 10}) {  // where back ends change how they add
+    const int64_t border = bytes / static_cast<int64_t>(SizeOf(type));
+    for (const int64_t n : {border - 1, border, border + 1}) sizes.push_back(n);
+  }
   sizes.push_back(largest_bytes / static_cast<int64_t>(SizeOf(type)) + 3);
   return sizes;
 }

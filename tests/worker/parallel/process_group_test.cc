@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <thread>
 
+#include "tests/worker/models/thread_group.h"
 #include "tests/worker/parallel/conformance.h"
 
 namespace shardline {
@@ -43,6 +45,20 @@ TEST(SingleProcess, EndsOnAbort) {
   const auto group = SingleProcess();
   group->Abort("enough");
   EXPECT_EQ(group->Barrier(), absl::UnavailableError("enough"));
+}
+
+TEST(ThreadRanks, Conform) {
+  constexpr int kRanks = 3;
+  ThreadRanks ranks(kRanks);
+  std::atomic<int> arrivals{0};
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto group = ranks.Rank(rank);
+      EXPECT_EQ(testing::Conform({.group = *group, .arrivals = &arrivals}), "");
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace

@@ -45,17 +45,18 @@ inline int BreakDown(const std::string& role, std::unique_ptr<ProcessGroup> grou
 }
 
 inline std::string Play(const RankArguments& arguments, std::unique_ptr<ProcessGroup> group) {
-  if (arguments.role == "conform") {
-    auto shared = SealedMemory::Map("test", kSharedDescriptor, sizeof(int));
-    if (!shared.ok()) return Message(shared.status());
-    return Conform(
-        {.group = *group, .arrivals = reinterpret_cast<std::atomic<int>*>(shared->data())});
-  }
+  auto shared = SealedMemory::Map("test", kSharedDescriptor, sizeof(int));
+  if (!shared.ok()) return Message(shared.status());
+  auto& arrivals = *reinterpret_cast<std::atomic<int>*>(shared->data());
+  if (arguments.role == "conform") return Conform({.group = *group, .arrivals = &arrivals});
   for (int i = 0; i < 20; ++i) {
     const std::string wrong = CheckSum({.group = *group}, DType::kF32, 1000 * i, i);
     if (!wrong.empty()) return Cat("before the fault: ", wrong);
   }
+  arrivals.fetch_add(1);  // a fault must not overtake what ranks still wait for
   if (arguments.rank == arguments.size - 1) {
+    while (arrivals.load() < arguments.size)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     BreakDown(arguments.role, std::move(group));
     return "";
   }

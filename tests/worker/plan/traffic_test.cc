@@ -38,6 +38,7 @@ class CountedRank final : public ProcessGroup {
   absl::Status Barrier() override { return rank_->Barrier(); }
   void SetLimit(std::chrono::nanoseconds) override {}
   void Abort(std::string_view reason) override { rank_->Abort(reason); }
+  absl::Status ended() const override { return rank_->ended(); }
   Traffic Take() { return count_.Take(); }
 
  private:
