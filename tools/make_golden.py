@@ -307,23 +307,23 @@ GGUFS = {
         base(intermediate_size=96, attention_bias=True, mlp_bias=True,
              rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
         "Q8_0", {"type": "yarn", "factor": 4.0, "orig_ctx": 32}),
-    "gguf_phi3_q4_0": (
-        like_llama("Phi3", "phi3", intermediate_size=96, sliding_window=8, original_max_position_embeddings=24,
-                   rope_theta=None,
-                   rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
-                                    "short_factor": ramp(1.0, 0.05, 6), "long_factor": ramp(1.5, 1.25, 6)}),
-        "Q4_0", {}),
-    "gguf_granite_q8_0": (granite(intermediate_size=96), "Q8_0", {}),
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
-    "gguf_q8_0_permuted": (olmo(hidden_size=64, intermediate_size=96, num_key_value_heads=2, clip_qkv=0.8), "Q8_0", {}),
-    "gguf_q4_0_fused": (falcon(hidden_size=64, num_attention_heads=4, new_decoder_architecture=True, num_kv_heads=2,
-                               tie_word_embeddings=False), "Q4_0", {}),
-    "gguf_f32_norms_of_heads": (stablelm(hidden_size=32, intermediate_size=48, qk_layernorm=True,
-                                         use_qkv_bias=True), "F32", {}),
 }
 
+
+# Matrices are Q8_0, Q4_0 and F32 in turn, and F16 where blocks of 32 do not divide their rows, as llama.cpp's
+# converter has it: checkpoint above -> changes of its sizes.
+SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64}
+MIXED_GGUFS = {f"gguf_mixed_{name}": CHECKPOINTS[name][0] | changes for name, changes in {
+    "mistral": SMALL | {"sliding_window": None}, "mixtral": SMALL, "qwen2_tied": SMALL, "qwen3_tied": SMALL,
+    "qwen3_moe": SMALL | {"moe_intermediate_size": 32}, "gemma": SMALL, "gemma2": SMALL, "gemma3": SMALL,
+    "phi3_longrope": SMALL | {"hidden_size": 64, "sliding_window": 8}, "granite": SMALL, "olmo2": SMALL, "glm": SMALL,
+    "glm4": SMALL, "starcoder2": SMALL, "phi": SMALL, "stablelm": SMALL, "olmo": SMALL,
+    "falcon_groups": {"vocab_size": 64, "hidden_size": 64, "num_attention_heads": 4},
+    "mpt": {"vocab_size": 64, "d_model": 64, "n_heads": 4},
+    "bigcode": {"vocab_size": 64, "n_embd": 64, "n_head": 4}}.items()}
 
 # The same weights as a checkpoint above, in the other format.
 GGUF_COPIES = {f"gguf_of_{name}": name for name in (
@@ -540,10 +540,10 @@ LAYER_NORM_TYPES = ("starcoder2", "phi", "falcon", "stablelm", "olmo", "mpt", "p
 GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
                  "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
-GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder", "mixtral": "llama",
-                      "qwen3_moe": "qwen3moe"}  # where it is not the model type
+GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder",
+                      "mistral": "llama", "mixtral": "llama", "qwen3_moe": "qwen3moe"}  # where it is not the model type
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
-PERMUTED = ("llama", "granite", "olmo", "mixtral")  # rows of heads are written interleaved
+PERMUTED = ("llama", "granite", "olmo", "mistral", "mixtral")  # rows of heads are written interleaved
 
 
 def gguf_name(name, config):
@@ -691,9 +691,19 @@ def random_k_quants(shape, kind, seed):
     return data.reshape(shape[0], -1), tensor_type
 
 
+def kind_of(rows, key, kind):
+    if kind != "MIXED":
+        return kind
+    if rows.shape[-1] % 32:
+        return "F16"
+    layer = sum(int(part) for part in key.split(".") if part.isdigit())
+    return ("Q8_0", "Q4_0", "F32")[(layer + sum(key.split(".")[-2].encode())) % 3]
+
+
 def quantised(rows, key, kind):
-    if rows.ndim != 2 or "layernorm" in key:
+    if rows.ndim == 1 or "layernorm" in key:
         return rows.astype(np.float32), gguf.GGMLQuantizationType.F32
+    kind = kind_of(rows, key, kind)
     if kind == "K":
         kinds = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
         seed = sum(key.encode())
@@ -702,12 +712,15 @@ def quantised(rows, key, kind):
     return gguf.quants.quantize(rows, tensor_type), tensor_type
 
 
-def add_experts(writer, key, kind, **parts):
-    """All experts of a layer in one tensor [experts, out, in]."""
-    tensor_type = gguf.GGMLQuantizationType[kind]
-    for part, stack in parts.items():
-        data = gguf.quants.quantize(np.ascontiguousarray(stack), tensor_type)
+def add_experts(writer, key, rows, kind):
+    """All experts of a layer in one tensor [experts, out, in]; returns them as the file has them."""
+    parts = {"gate": rows[:, : rows.shape[1] // 2], "up": rows[:, rows.shape[1] // 2 :]}
+    widened = []
+    for part, stack in parts.items() if key.endswith("gate_up_proj") else (("down", rows),):
+        data, tensor_type = quantised(np.ascontiguousarray(stack), f"{key}.{part}.weight", kind)
         writer.add_tensor(f"blk.{key.split('.')[2]}.ffn_{part}_exps.weight", data, raw_dtype=tensor_type)
+        widened.append(gguf.quants.dequantize(data, tensor_type).reshape(stack.shape))
+    return np.concatenate(widened, axis=1)
 
 
 def write_gguf(writer, model, kind):
@@ -723,11 +736,8 @@ def write_gguf(writer, model, kind):
             rows = stacked_qkv(rows, config)
         if heads:
             rows = permute(rows, heads)
-        if key.endswith(".experts.gate_up_proj"):
-            add_experts(writer, key, kind, gate=rows[:, : rows.shape[1] // 2], up=rows[:, rows.shape[1] // 2 :])
-            continue
-        if key.endswith(".experts.down_proj"):
-            add_experts(writer, key, kind, down=rows)
+        if ".experts." in key:
+            stored[key] = torch.from_numpy(add_experts(writer, key, rows, kind))
             continue
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
@@ -741,15 +751,15 @@ def write_gguf(writer, model, kind):
                 stored[key.replace(".weight", f".norms.{head}.weight")] = torch.from_numpy(np.array(norm))
         else:
             stored[key] = torch.from_numpy(np.array(widened))
-    if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "llama3":
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "llama3":
         scaled = model.model.rotary_emb.inv_freq
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-        plain = 1.0 / config.rope_parameters["rope_theta"] ** exponent
+        plain = 1.0 / rope["rope_theta"] ** exponent
         writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy().astype(np.float32))
     for factors in ("long", "short"):
-        if f"{factors}_factor" in config.rope_parameters:
-            writer.add_tensor(f"rope_factors_{factors}.weight",
-                              np.array(config.rope_parameters[f"{factors}_factor"], dtype=np.float32))
+        if f"{factors}_factor" in rope:
+            writer.add_tensor(f"rope_factors_{factors}.weight", np.array(rope[f"{factors}_factor"], dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -769,10 +779,9 @@ def make_gguf(name, config, kind, scaling):
     def widened_model():
         copy = model_type(config).to(torch.float32)
         copy.config._attn_implementation = "eager"
-        if config.tie_word_embeddings:
-            copy.load_state_dict({**stored, "lm_head.weight": stored["model.embed_tokens.weight"]})
-        else:
-            copy.load_state_dict(stored)
+        missing, unexpected = copy.load_state_dict(stored, strict=False)
+        assert not unexpected and missing == ["lm_head.weight"] * config.tie_word_embeddings, (missing, unexpected)
+        copy.tie_weights()
         return copy.eval()
 
     save_file(reference(widened_model, prompts), folder / "reference.safetensors")
@@ -926,6 +935,9 @@ def main():
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)
+    for name, config in MIXED_GGUFS.items():
+        if not options.names or name in options.names:
+            make_gguf(name, config, "MIXED", {})
     for name, original in GGUF_COPIES.items():
         if not options.names or name in options.names:
             make_gguf_copy(name, original)

@@ -3,7 +3,8 @@
 //
 //   flags → attach, watch the gateway → Configure → load (Progress) → Ready → Engine::Run
 //
-// With --print-spec it tells what the model is made of and ends; no gateway is needed for that.
+// With --print-spec it tells what the model is made of and ends, with --print-families what models
+// there are; no gateway is needed for that.
 //
 // Exit codes: 0 clean, 1 failed while running, 2 bad flags or model; the reason is one line on
 // standard error.
@@ -33,6 +34,7 @@
 #include "worker/engine/kv_plan.h"
 #include "worker/models/describe.h"
 #include "worker/models/model.h"
+#include "worker/models/registry.h"
 #include "worker/parallel/process_group.h"
 #include "worker/state/memory.h"
 #include "worker/state/state.h"
@@ -55,6 +57,7 @@ ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every 
 
 ABSL_FLAG(bool, print_spec, false,
           "print the model's blocks, weights, axes and state groups, and end");
+ABSL_FLAG(bool, print_families, false, "print the table of model families, and end");
 ABSL_FLAG(std::string, trace_file, "", "the gateway's trace, to append to; empty: none");
 
 namespace shardline {
@@ -190,6 +193,7 @@ void Describe(const ModelInfo& info, const Ops& ops, Ready& ready) {
   ready.arithmetic = info.arithmetic;
   ready.quantisation = info.quantisation;
   ready.instruction_set = ops.instruction_set;
+  ready.capabilities = info.capabilities;
 }
 
 const Ops& ChosenOps() {
@@ -230,6 +234,13 @@ int Fail(int code, const absl::Status& status) {
   return code;
 }
 
+int Print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    return Fail(1, Unavailable("standard output cannot be written"));
+  }
+  return 0;
+}
+
 int PrintSpec() {
   std::string text;
   const absl::Status status = WithoutExceptions([&]() -> absl::Status {
@@ -239,18 +250,14 @@ int PrintSpec() {
                                              .max_context = absl::GetFlag(FLAGS_max_context)}));
     return absl::OkStatus();
   });
-  if (!status.ok()) return Fail(2, status);
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    return Fail(1, Unavailable("standard output cannot be written"));
-  }
-  return 0;
+  return status.ok() ? Print(text) : Fail(2, status);
 }
 
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage("runs a model for shardline-gateway, which starts this program");
-  if (const absl::Status status = CheckFlags(ParseFlags(argc, argv)); !status.ok()) {
-    return Fail(2, status);
-  }
+  const std::vector<std::string> positional = ParseFlags(argc, argv);
+  if (absl::GetFlag(FLAGS_print_families) && positional.empty()) return Print(FamiliesTable());
+  if (const absl::Status status = CheckFlags(positional); !status.ok()) return Fail(2, status);
   if (absl::GetFlag(FLAGS_print_spec)) return PrintSpec();
   auto channel = AttachToGateway();
   if (!channel.ok()) return Fail(2, channel.status());

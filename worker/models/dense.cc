@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kMostHidden = 1 << 20, kMostHeads = 1 << 12, kMostHeadDim = 1 << 10;
 constexpr int64_t kMostLayers = 1 << 10, kMostVocabulary = 1 << 24, kMostContext = 1 << 30;
 constexpr int64_t kUnstatedContext = 32768;  // of a GGUF file that does not tell
+constexpr double kMostEps = 1;
 
 int64_t Size(HfConfig& config, std::string_view key, int64_t most, int64_t fallback) {
   if (key.empty()) return fallback;
@@ -72,8 +73,9 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
                             .kv_heads = KvHeads(config, keys.kv_heads, heads, defaults.kv_heads),
                             .head_dim = Size(config, keys.head_dim, kMostHeadDim, head_dim)};
   const Mlp mlp{.inner = Size(config, keys.inner, kMostHidden, defaults.inner)};
-  const double eps =
-      keys.norm_eps.empty() ? defaults.norm_eps : config.Float(keys.norm_eps, defaults.norm_eps);
+  const double eps = keys.norm_eps.empty()
+                         ? defaults.norm_eps
+                         : config.Float(keys.norm_eps, 0, kMostEps, defaults.norm_eps);
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec =
       MakeSpec(attention, mlp, norm, Size(config, keys.layers, kMostLayers, defaults.layers));
@@ -107,8 +109,8 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),
                 .bias = checkpoint.Find("blk.0.ffn_up.bias") != nullptr};
   constexpr std::string_view kLayerNorm = "*.attention.layer_norm_epsilon";
-  const double eps = config.Has(kLayerNorm) ? config.Float(kLayerNorm)
-                                            : config.Float("*.attention.layer_norm_rms_epsilon");
+  const double eps = config.Float(
+      config.Has(kLayerNorm) ? kLayerNorm : "*.attention.layer_norm_rms_epsilon", 0, kMostEps);
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("*.block_count", 1, kMostLayers));
   const StoredTensor* embedding = checkpoint.Find("token_embd.weight");

@@ -66,21 +66,16 @@ ModelSpec MptFromHf(HfConfig& config) {
   MlpOf(spec.blocks[0]).inner = spec.hidden * config.Int("expansion_ratio", 1, 64, 4);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.kv_heads = KvHeads(config, attention.heads);
-  attention.scale = config.Float("attn_config.softmax_scale", 0);
-  const double clip = config.Float("attn_config.clip_qkv", 0);
-  if (attention.scale < 0) config.Refuse("attn_config.softmax_scale", "is negative");
-  if (clip < 0) config.Refuse("attn_config.clip_qkv", "is negative");
-  MakeMpt(spec, clip, config.Float("attn_config.alibi_bias_max", kMostBias));
+  attention.scale = config.Float("attn_config.softmax_scale", 0, kMostFactor, 0);
+  MakeMpt(spec, config.Float("attn_config.clip_qkv", 0, kMostFactor, 0),
+          config.Float("attn_config.alibi_bias_max", kLeastFactor, kMostFactor, kMostBias));
   return spec;
 }
 
 ModelSpec MptFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
-  const double clip = config.Float("*.attention.clamp_kqv", 0);
-  const double most = config.Float("*.attention.max_alibi_bias", 0);
-  if (clip < 0) config.Refuse("*.attention.clamp_kqv", "is negative");
-  if (most <= 0) config.Refuse("*.attention.max_alibi_bias", "is not positive");
-  MakeMpt(spec, clip, most);
+  MakeMpt(spec, config.Float("*.attention.clamp_kqv", 0, kMostFactor, 0),
+          config.Float("*.attention.max_alibi_bias", kLeastFactor, kMostFactor));
   return spec;
 }
 
@@ -110,7 +105,8 @@ const Family& MptFamily() {
       .from_hf = MptFromHf,
       .from_gguf = MptFromGguf,
       .hf_names = MptHfNames,
-      .gguf_names = [](const Checkpoint& checkpoint) { return GgufNames(); }};
+      .gguf_names = [](const Checkpoint& checkpoint) { return GgufNames(); },
+      .models = "MPT, Replit Code 1.5"};
   return kFamily;
 }
 

@@ -22,8 +22,11 @@ absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& check
   Config& config = checkpoint.hf() ? static_cast<Config&>(*checkpoint.hf()) : *checkpoint.gguf();
   ModelSpec spec = checkpoint.hf() ? family.from_hf(*checkpoint.hf())
                                    : family.from_gguf(*checkpoint.gguf(), checkpoint);
+  // What does not fit together is no news where a number only stands in for one that is missing.
+  if (config.complete()) {
+    for (const std::string& problem : SpecProblems(spec)) config.Note(problem);
+  }
   SL_RETURN_IF_ERROR(config.status());
-  SL_RETURN_IF_ERROR(ValidateSpec(spec, config.file()));
   return spec;
 }
 
@@ -63,7 +66,8 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
                .vocabulary_size = spec.vocabulary,
                .context_tokens = options.max_context,
                .layers = static_cast<int64_t>(spec.blocks.size()),
-               .hidden = spec.hidden}};
+               .hidden = spec.hidden,
+               .capabilities = std::string(family->capabilities)}};
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
   opened.info.parameters = CountParameters(opened.decoder->plan());

@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "shared/base/quoted.h"
 
 namespace shardline {
-namespace {
+namespace {}  // namespace
 
 std::span<const Family* const> Families() {
   static const Family* const kFamilies[] = {
@@ -21,6 +22,8 @@ std::span<const Family* const> Families() {
   };
   return kFamilies;
 }
+
+namespace {
 
 bool Matches(const Family& family, const Checkpoint& checkpoint, const std::string& architecture) {
   if (checkpoint.gguf() != nullptr) return family.gguf_architecture == architecture;  // "": none
@@ -57,18 +60,24 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
   const std::string_view key = gguf ? "general.architecture" : "architectures";
   if (architecture.empty()) return InvalidArgument(file, ": missing keys: ", key);
 
-  std::string served;
-  std::string_view nearest;
+  std::set<std::string_view> names;
   for (const Family* family : Families()) {
     if (Matches(*family, checkpoint, architecture)) return family;
-    const std::string_view name = gguf ? family->gguf_architecture : family->hf_architectures[0];
-    if (name.empty()) continue;
-    served += Cat(served.empty() ? "" : ", ", name);
-    const bool nearer = Distance(architecture, name) < Distance(architecture, nearest);
-    if (nearest.empty() || nearer) nearest = name;
+    if (!gguf) {
+      names.insert(family->hf_architectures.begin(), family->hf_architectures.end());
+    } else if (!family->gguf_architecture.empty()) {
+      names.insert(family->gguf_architecture);
+    }
   }
+  const auto nearest =
+      std::min_element(names.begin(), names.end(), [&](std::string_view a, std::string_view b) {
+        return Distance(architecture, a) < Distance(architecture, b);
+      });
+  std::string served;
+  for (const std::string_view name : names) served += Cat(served.empty() ? "" : ", ", name);
   return InvalidArgument(file, ": ", key, " ", Quoted(architecture),
-                         " is not served; served are: ", served, "; the nearest name is ", nearest);
+                         " is not served; served are: ", served, "; the nearest name is ",
+                         *nearest);
 }
 
 }  // namespace shardline

@@ -3,10 +3,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "tests/worker/models/golden.h"
 #include "tests/worker/models/runner.h"
+#include "worker/models/registry.h"
 
 namespace shardline {
 namespace {
@@ -38,7 +40,7 @@ class BrokenCheckpoint : public testing::Test {
   void Write(const std::string& file, const std::string& bytes) {
     std::ofstream(folder_ + "/" + file, std::ios::binary) << bytes;
   }
-  // Every `from` of the file becomes `to`, of the same length.
+  // Every `from` of the file becomes `to`; but in text it is of the same length.
   void Replace(const std::string& file, const std::string& from, const std::string& to) {
     std::string bytes = ReadFile(folder_ + "/" + file);
     ASSERT_NE(bytes.find(from), std::string::npos);
@@ -88,11 +90,42 @@ TEST_F(BrokenCheckpoint, UnknownArchitecture) {
   Take("llama");
   Replace("config.json", "LlamaForCausalLM", "Gwen2ForCausalLM");
   const std::string error = LoadError(folder_);
-  const std::string begin = folder_ +
-                            "/config.json: architectures 'Gwen2ForCausalLM' is not served; served "
-                            "are: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, ";
-  EXPECT_EQ(error.substr(0, begin.size()), begin);
-  EXPECT_TRUE(error.ends_with("; the nearest name is Qwen2ForCausalLM")) << error;
+  const std::string begin =
+      folder_ + "/config.json: architectures 'Gwen2ForCausalLM' is not served; served are: ";
+  const std::string end = "; the nearest name is Qwen2ForCausalLM";
+  ASSERT_TRUE(error.starts_with(begin) && error.ends_with(end)) << error;
+  const std::string listed =
+      ", " + error.substr(begin.size(), error.size() - begin.size() - end.size()) + ",";
+  size_t last = 0;
+  std::set<std::string> names;  // in order, and where they stand
+  for (const Family* family : Families()) {
+    names.insert(family->hf_architectures.begin(), family->hf_architectures.end());
+  }
+  for (const std::string& name : names) {
+    const size_t at = listed.find(", " + name + ",");
+    ASSERT_NE(at, std::string::npos) << name << " in " << listed;
+    EXPECT_GE(at, last) << name;
+    last = at;
+  }
+}
+
+TEST_F(BrokenCheckpoint, ProblemsOfTheConfigurationAreOneLine) {
+  Take("llama");
+  Replace("config.json", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3");
+  Replace("config.json", "\"rope_theta\": 10000.0",
+          R"("rope_scaling": {"rope_type": "spiral"}, "mlp_bias": "yes")");
+  const std::string two =
+      "rope_scaling.rope_type 'spiral' is not one of default, linear, dynamic, yarn, longrope and "
+      "llama3";
+  EXPECT_EQ(LoadError(folder_),
+            folder_ + "/config.json: " + two + "; mlp_bias is not true or false");
+  Replace("config.json", "\"yes\"", "true ");
+  EXPECT_EQ(LoadError(folder_), folder_ + "/config.json: " + two +
+                                    "; 4 attention heads are not a multiple of 3 key-value heads");
+  // What a missing number would have to fit is not known.
+  Replace("config.json", "\"num_attention_heads\"", "\"num_intention_heads\"");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ + "/config.json: missing keys: num_attention_heads; " + two);
 }
 
 TEST_F(BrokenCheckpoint, TruncatedFiles) {
