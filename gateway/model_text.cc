@@ -140,12 +140,24 @@ void WarnOfMissingRows(const nlohmann::json& config, const std::string& path, Mo
                               ", past config.json's vocab_size ", rows->get<uint64_t>()));
 }
 
-absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
+// Other tools' vocabularies, which are not read.
+void WarnOfOtherTokenizers(const std::string& path, ModelText& text) {
+  for (const char* name : {"tokenizer.model", "spiece.model"}) {
+    const std::string file = Cat(path, "/", name);
+    std::error_code error;
+    if (text.tokenizer != nullptr || !std::filesystem::exists(file, error)) continue;
+    text.warnings.push_back(Cat(file,
+                                ": is not read, so the model takes token_ids alone; for text, put ",
+                                "the model's tokenizer.json beside it, or serve a GGUF file"));
+  }
+}
+
+// All but the weights of a directory in Hugging Face's layout. `config`: its config.json.
+absl::StatusOr<ModelText> LoadTextFiles(const std::string& path, const nlohmann::json& config) {
   ModelText text;
   const std::string config_path = Cat(path, "/config.json");
   const std::string generation_path = Cat(path, "/generation_config.json");
   const std::string tokenizer_path = Cat(path, "/tokenizer_config.json");
-  SL_ASSIGN_OR_RETURN(const nlohmann::json config, ReadJsonFile(config_path));
   SL_ASSIGN_OR_RETURN(const nlohmann::json generation, ReadOptional(generation_path));
   SL_ASSIGN_OR_RETURN(const nlohmann::json tokenizer, ReadOptional(tokenizer_path));
   SL_ASSIGN_OR_RETURN(const nlohmann::json tokens,
@@ -160,6 +172,7 @@ absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
   if (!loaded.ok() && !absl::IsNotFound(loaded.status())) return loaded.status();
   if (loaded.ok()) text.tokenizer = *std::move(loaded);
   WarnOfMissingRows(config, path, text);
+  WarnOfOtherTokenizers(path, text);
 
   AddTemplateTokens(tokenizer, text.template_tokens);
   AddTemplateTokens(tokens, text.template_tokens);
@@ -179,6 +192,21 @@ absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
   return text;
 }
 
+absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
+  SL_ASSIGN_OR_RETURN(const nlohmann::json config, ReadJsonFile(Cat(path, "/config.json")));
+  return LoadTextFiles(path, config);
+}
+
+// A file without a vocabulary, as candle writes them, may have Hugging Face's files beside it.
+absl::StatusOr<ModelText> LoadFilesBeside(const std::string& path) {
+  std::string folder = std::filesystem::path(path).parent_path().string();
+  if (folder.empty()) folder = ".";
+  std::error_code error;
+  if (!std::filesystem::exists(Cat(folder, "/tokenizer.json"), error)) return ModelText();
+  SL_ASSIGN_OR_RETURN(const nlohmann::json config, ReadOptional(Cat(folder, "/config.json")));
+  return LoadTextFiles(folder, config);
+}
+
 absl::StatusOr<ModelText> LoadGguf(const std::string& path) {
   ModelText text;
   SL_ASSIGN_OR_RETURN(const auto file, GgufFile::Open(path));
@@ -186,7 +214,8 @@ absl::StatusOr<ModelText> LoadGguf(const std::string& path) {
   if (!tokenizer.ok() && !absl::IsFailedPrecondition(tokenizer.status())) {
     return Annotate(tokenizer.status(), path);
   }
-  if (tokenizer.ok()) text.tokenizer = *std::move(tokenizer);
+  if (!tokenizer.ok()) return LoadFilesBeside(path);
+  text.tokenizer = *std::move(tokenizer);
   if (const auto source = file->String("tokenizer.chat_template"); source.has_value()) {
     SetTemplate(*source, Cat(path, ": tokenizer.chat_template"), text);
   } else if (file->Find("tokenizer.chat_template") != nullptr) {

@@ -58,7 +58,9 @@ absl::StatusOr<std::vector<uint32_t>> Encode(const ModelText& text, std::string_
                                              std::string_view prompt,
                                              const EncodeOptions& options) {
   if (text.tokenizer == nullptr) {
-    return FieldError(field, "the model has no tokenizer: it takes token_ids alone");
+    return FieldError(field,
+                      "the model has no tokenizer: it takes token_ids alone; for text, its "
+                      "tokenizer.json has to be beside its weights");
   }
   auto ids = text.tokenizer->Encode(prompt, options);
   if (!ids.ok()) return AsFieldError(field, ids.status());

@@ -31,6 +31,8 @@ import transformers
 from safetensors.torch import save_file
 from transformers import AutoConfig, DynamicCache, LlamaForCausalLM
 
+import golden_layouts
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 OUTPUT_TOKENS = 10
@@ -147,6 +149,25 @@ def granite(**changes):
                       attention_multiplier=0.3, logits_scaling=2.5, **changes)
 
 
+def granite_moe(stem, model_type, **changes):
+    return granite(hidden_size=48, intermediate_size=24, num_attention_heads=3, num_key_value_heads=1) | {
+        "architectures": [stem + "ForCausalLM"], "model_type": model_type} | changes
+
+
+def deepseek(version, **changes):
+    return {"architectures": [f"DeepseekV{version}ForCausalLM"], "model_type": f"deepseek_v{version}", "vocab_size": 80,
+            "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3,
+            "num_key_value_heads": 3, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "hidden_act": "silu",
+            "rope_theta": 10000.0, "first_k_dense_replace": 1, "moe_intermediate_size": 24, "n_routed_experts": 8,
+            "num_experts_per_tok": 3, "n_shared_experts": 2, "q_lora_rank": 20, "kv_lora_rank": 24,
+            "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10} | changes
+
+
+def mamba(stem, model_type, **changes):
+    return {"architectures": [stem + "ForCausalLM"], "model_type": model_type, "vocab_size": 80, "hidden_size": 48,
+            "num_hidden_layers": 3, "layer_norm_epsilon": 1e-5} | changes
+
+
 def ramp(first, step, count):
     return [round(first + step * i, 4) for i in range(count)]
 
@@ -248,6 +269,43 @@ CHECKPOINTS = {
                    moe_intermediate_size=24, mlp_only_layers=[3], decoder_sparse_step=2, hidden_size=48,
                    num_attention_heads=3, num_key_value_heads=3, use_sliding_window=True, sliding_window=8,
                    attention_bias=True), torch.bfloat16, 1),
+    "qwen2_moe": (
+        like_llama("Qwen2Moe", "qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
+                   shared_expert_intermediate_size=40, hidden_size=48, num_attention_heads=3, num_key_value_heads=1),
+        torch.bfloat16, 1),
+    "qwen2_moe_mixed": (
+        like_llama("Qwen2Moe", "qwen2_moe", num_experts=5, num_experts_per_tok=3, moe_intermediate_size=24,
+                   shared_expert_intermediate_size=24, num_hidden_layers=3, mlp_only_layers=[0], norm_topk_prob=True,
+                   hidden_size=48, num_attention_heads=3, num_key_value_heads=3, use_sliding_window=True,
+                   sliding_window=8, max_window_layers=2, qkv_bias=False, tie_word_embeddings=True),
+        torch.bfloat16, 1),
+    "granite_moe": (granite_moe("GraniteMoe", "granitemoe", num_local_experts=4), torch.bfloat16, 1),
+    "granite_moe_shared": (
+        granite_moe("GraniteMoeShared", "granitemoeshared", num_local_experts=5, num_experts_per_tok=3,
+                    shared_intermediate_size=40, attention_bias=True, tie_word_embeddings=True), torch.bfloat16, 1),
+    "deepseek_v2": (
+        deepseek(2, topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=2.5,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 0.707,
+                               "mscale_all_dim": 0.707, "beta_fast": 32, "beta_slow": 1}), torch.bfloat16, 1),
+    "deepseek_v2_lite": (
+        deepseek(2, topk_method="greedy", q_lora_rank=None, n_routed_experts=5, num_experts_per_tok=2,
+                 num_attention_heads=2, num_key_value_heads=2, n_group=1, topk_group=1, norm_topk_prob=False,
+                 kv_lora_rank=40, v_head_dim=16), torch.bfloat16, 1),
+    "deepseek_v2_mscales": (
+        deepseek(2, q_lora_rank=None, n_routed_experts=4, num_experts_per_tok=1, n_shared_experts=1,
+                 first_k_dense_replace=0, num_hidden_layers=1, attention_bias=True, rms_norm_eps=1e-4,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 0.9,
+                               "mscale_all_dim": 0.6}), torch.bfloat16, 1),
+    "deepseek_v3": (
+        deepseek(3, n_routed_experts=6, num_experts_per_tok=2, n_group=3, topk_group=2, norm_topk_prob=True,
+                 routed_scaling_factor=2.5, topk_method="noaux_tc", scoring_func="sigmoid", n_shared_experts=1,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0,
+                               "mscale_all_dim": 1.0, "beta_fast": 32, "beta_slow": 1}), torch.bfloat16, 1),
+    "deepseek_v3_halves": (
+        deepseek(3, n_group=1, topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.5, n_routed_experts=6,
+                 q_lora_rank=None, rope_interleave=False, attention_bias=True, rms_norm_eps=1e-4,
+                 num_attention_heads=5, num_key_value_heads=5, hidden_size=40, qk_rope_head_dim=6,
+                 tie_word_embeddings=True), torch.bfloat16, 1),
     "yi_old_names": (base(num_key_value_heads=1, rope_theta=5000000.0, hidden_size=32, intermediate_size=48),
                      torch.bfloat16, 1),
     "starcoder2": (starcoder2(sliding_window=8), torch.bfloat16, 1),
@@ -272,6 +330,12 @@ CHECKPOINTS = {
     "persimmon": (persimmon(), torch.bfloat16, 1),
     "bigcode": (bigcode(), torch.bfloat16, 1),
     "bigcode_multi_head": (bigcode(multi_query=False, n_inner=80), torch.bfloat16, 1),
+    "mamba": (mamba("Mamba", "mamba", intermediate_size=88, state_size=12, time_step_rank=5), torch.bfloat16, 1),
+    "mamba_biases": (mamba("Mamba", "mamba", hidden_size=40, expand=3, state_size=20, conv_kernel=3, use_bias=True,
+                           use_conv_bias=False, residual_in_fp32=False, time_step_rank="auto",
+                           tie_word_embeddings=False), torch.bfloat16, 1),
+    "falcon_mamba": (mamba("FalconMamba", "falcon_mamba", intermediate_size=104, expand=16, mixer_rms_eps=1e-5,
+                           tie_word_embeddings=False), torch.bfloat16, 1),
     "multi_head": (base(num_key_value_heads=None, num_attention_heads=2, intermediate_size=96), torch.bfloat16, 1),
 }
 
@@ -287,6 +351,11 @@ OLD_NAMES = {"gemma3_seeing_old_names": (("model.language_model.", "language_mod
 FOREIGN_NAMES = {"yi_old_names": ("YiForCausalLM", (("input_layernorm", "ln1"), ("post_attention_layernorm", "ln2")))}
 
 GGUF_BASE = base(intermediate_size=96)
+# Rows that blocks of 32 divide; all experts are chosen, so that narrow types choose the same.
+LATENTS_OF_BLOCKS = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2,
+                     "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 32, "v_head_dim": 16,
+                     "moe_intermediate_size": 32, "n_shared_experts": 1, "n_routed_experts": 2,
+                     "num_experts_per_tok": 2}
 # name -> (config, tensor type, extra metadata)
 GGUFS = {
     "gguf_f32": (base(hidden_size=32, head_dim=8, intermediate_size=48), "F32", {}),
@@ -310,6 +379,11 @@ GGUFS = {
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
+    "gguf_q8_0_latents": (
+        deepseek(2, n_group=1, topk_group=1, **LATENTS_OF_BLOCKS,
+                 rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0,
+                               "mscale_all_dim": 1.0}), "Q8_0", {}),
+    "gguf_q4_0_old_latents": (deepseek(2, **LATENTS_OF_BLOCKS), "Q4_0", {}),
 }
 
 
@@ -318,7 +392,11 @@ GGUFS = {
 SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64}
 MIXED_GGUFS = {f"gguf_mixed_{name}": CHECKPOINTS[name][0] | changes for name, changes in {
     "mistral": SMALL | {"sliding_window": None}, "mixtral": SMALL, "qwen2_tied": SMALL, "qwen3_tied": SMALL,
-    "qwen3_moe": SMALL | {"moe_intermediate_size": 32}, "gemma": SMALL, "gemma2": SMALL, "gemma3": SMALL,
+    "qwen3_moe": SMALL | {"moe_intermediate_size": 32},
+    "qwen2_moe": SMALL | {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_attention_heads": 2},
+    "granite_moe_shared": SMALL | {"shared_intermediate_size": 32, "intermediate_size": 32},
+    "deepseek_v3": LATENTS_OF_BLOCKS | {"vocab_size": 64, "n_group": 1, "topk_group": 1, "n_routed_experts": 4},
+    "gemma": SMALL, "gemma2": SMALL, "gemma3": SMALL,
     "phi3_longrope": SMALL | {"hidden_size": 64, "sliding_window": 8}, "granite": SMALL, "olmo2": SMALL, "glm": SMALL,
     "glm4": SMALL, "starcoder2": SMALL, "phi": SMALL, "stablelm": SMALL, "olmo": SMALL,
     "falcon_groups": {"vocab_size": 64, "hidden_size": 64, "num_attention_heads": 4},
@@ -329,12 +407,25 @@ MIXED_GGUFS = {f"gguf_mixed_{name}": CHECKPOINTS[name][0] | changes for name, ch
 GGUF_COPIES = {f"gguf_of_{name}": name for name in (
     "llama", "qwen2_tied", "gemma3", "qwen3_tied", "gemma", "gemma2", "phi3_longrope", "granite", "olmo2", "glm", "glm4",
     "starcoder2", "phi", "falcon_multi_query", "falcon_groups", "stablelm", "stablelm_norms_of_heads", "olmo", "mpt",
-    "bigcode", "mixtral", "qwen3_moe")}
+    "bigcode", "mixtral", "qwen3_moe", "qwen2_moe", "granite_moe", "granite_moe_shared", "deepseek_v2",
+    "deepseek_v2_lite", "deepseek_v3")}
+# Those written as files of 2024 are, without the names and keys of absorbed attention.
+OLD_LATENTS = ("gguf_of_deepseek_v2_lite", "gguf_q4_0_old_latents")
 
 
-def redraw(model, seed):
+# Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
+# chooses the other one, in transformers as well, and no bound on the result holds.
+# The same with a recurrence whose state or stream comes near zero before it is normed.
+OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1,
+               "mamba_biases": 6, "falcon_mamba": 8, "gguf_mixed_mixtral": 5, "gguf_mixed_qwen3_moe": 5,
+               "gguf_mixed_qwen2_moe": 1, "gguf_mixed_granite_moe_shared": 1, "gguf_mixed_deepseek_moe": 1,
+               "gguf_mixed_deepseek_v3": 2,
+               "gguf_mixed_mamba": 3}
+
+
+def redraw(model, name):
     """Every parameter anew: matrices, norm weights, biases."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(sum(name.encode()) + OTHER_DRAWS.get(name, 0))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
@@ -343,12 +434,17 @@ def redraw(model, seed):
             elif "norm" in name or ".ln_" in name:
                 one = 0 if type(model).__name__.startswith("Gemma") else 1  # Gemma's norms add it themselves
                 parameter.copy_(one + 0.3 * noise)
+            elif name.endswith("A_log"):  # states that last some tens of tokens
+                parameter.copy_(0.7 * noise - 2)
             elif parameter.dim() == 1:
                 parameter.copy_(0.3 * noise)
             elif "embed" in name:
                 parameter.copy_(noise)
             else:
                 parameter.copy_(noise * 1.6 / parameter.shape[-1] ** 0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
 
 
 def prompts_for(name, config):
@@ -411,7 +507,13 @@ def load(folder, config):
 
 # The names of experts' parts on disk: gate, up, down, and what stands before the experts and the router.
 EXPERT_NAMES = {"mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
-                "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj")}
+                "qwen2_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+                "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+                "deepseek_v2": ("mlp", "gate_proj", "up_proj", "down_proj"),
+                "deepseek_v3": ("mlp", "gate_proj", "up_proj", "down_proj")}
+GRANITE_MOES = ("granitemoe", "granitemoeshared")
+GRANITE_MOE_NAMES = (("experts.gate_up_proj", "input_linear.weight"), ("experts.down_proj", "output_linear.weight"),
+                     ("router.weight", "router.layer.weight"))
 
 
 def unstacked(tensors, model_type):
@@ -455,16 +557,18 @@ def fresh(name):
     return folder
 
 
-def make_checkpoint(name, config, dtype, shards):
+def make_checkpoint(name, config, dtype, shards, layout=None):
     folder = fresh(name)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     model = model_class(config)(AutoConfig.from_pretrained(folder)).to(torch.float32)
-    redraw(model, seed=sum(name.encode()))
+    redraw(model, name)
     tied = model.config.tie_word_embeddings
     tensors = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()
                if not (key == "lm_head.weight" and tied)}
     if config.get("model_type") in EXPERT_NAMES:
         tensors = unstacked(tensors, config["model_type"])
+    if config.get("model_type") in GRANITE_MOES:
+        tensors = golden_layouts.renamed(tensors, *GRANITE_MOE_NAMES)
     for new, old in OLD_NAMES.get(name, ()):
         tensors = {old + key.removeprefix(new) if key.startswith(new) else key: tensors[key] for key in tensors}
     save_shards(folder, tensors, shards)
@@ -475,6 +579,96 @@ def make_checkpoint(name, config, dtype, shards):
             tensors = {key.replace(new, old): tensors[key] for key in tensors}
         save_shards(folder, tensors, shards)
         (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}, indent=1) + "\n")
+    if layout is not None:
+        stored, tensors = layout(config, tensors)
+        save_shards(folder, tensors, shards)
+        (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
+
+
+DEEPSEEKS = {  # name -> changes
+    "deepseek_moe": {},
+    "deepseek_moe_mixed": {"num_hidden_layers": 4, "first_k_dense_replace": 0, "moe_layer_freq": 2,
+                           "norm_topk_prob": True, "n_routed_experts": 5, "num_experts_per_tok": 3,
+                           "n_shared_experts": None, "num_key_value_heads": 1, "tie_word_embeddings": True},
+}
+
+
+class Always(torch.nn.Module):
+    def forward(self, x):
+        return x.new_full((*x.shape[:-1], 1), torch.inf)
+
+
+@torch.no_grad()
+def deepseek_model(name, config):
+    """The first DeepSeek mixture, as transformers' Qwen2-MoE whose shared experts' gate is always open; without shared
+    experts theirs are 0."""
+    layers, shared = config["num_hidden_layers"], config["n_shared_experts"] or 0
+    sparse = [i for i in range(layers) if i >= config["first_k_dense_replace"] and i % config["moe_layer_freq"] == 0]
+    own = {"n_routed_experts", "n_shared_experts", "first_k_dense_replace", "moe_layer_freq", "scoring_func",
+           "architectures", "model_type"}
+    model_type = transformers.Qwen2MoeForCausalLM
+    same = model_type.config_class(
+        **{key: value for key, value in config.items() if key not in own}, qkv_bias=False,
+        num_experts=config["n_routed_experts"], mlp_only_layers=[i for i in range(layers) if i not in sparse],
+        shared_expert_intermediate_size=(shared or 1) * config["moe_intermediate_size"])
+    model = model_type(same).to(torch.float32).eval()
+    redraw(model, name)
+    for parameter in model.parameters():
+        parameter.copy_(parameter.to(torch.bfloat16))
+    model.config._attn_implementation = "eager"
+    for i in sparse:
+        mlp = model.model.layers[i].mlp
+        mlp.shared_expert_gate = Always()
+        if not shared:
+            for parameter in mlp.shared_expert.parameters():
+                parameter.zero_()
+    return model
+
+
+def make_deepseek(name, changes):
+    folder = fresh(name)
+    config = like_llama("Deepseek", "deepseek", hidden_size=48, num_attention_heads=3, num_key_value_heads=3,
+                        n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=24, n_shared_experts=2,
+                        first_k_dense_replace=1, moe_layer_freq=1, norm_topk_prob=False, scoring_func="softmax",
+                        num_hidden_layers=3) | changes
+    model = deepseek_model(name, config)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    tensors = {key: value.to(torch.bfloat16) for key, value in unstacked(model.state_dict(), "qwen2_moe").items()
+               if not (key == "lm_head.weight" and config.get("tie_word_embeddings"))
+               and (config["n_shared_experts"] or ".shared_expert." not in key)}
+    save_shards(folder, golden_layouts.renamed(tensors, (".shared_expert.", ".shared_experts.")), 1)
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+def make_mixed_deepseek(name, original, changes):
+    config = json.loads((GOLDEN / original / "config.json").read_text()) | changes
+    folder, model = fresh(name), deepseek_model(name, config)
+    model.config.model_type = "deepseek"
+    stored = write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "MIXED")
+    missing, unexpected = model.load_state_dict(stored, strict=False)
+    assert not missing and not unexpected, (missing, unexpected)
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+@torch.no_grad()
+def make_mixed_mamba(name, original, changes):
+    folder, config = fresh(name), CHECKPOINTS[original][0] | changes
+    model = model_class(config)(model_class(config).config_class(**config)).to(torch.float32).eval()
+    redraw(model, name)
+    tensors = {key: value for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and model.config.tie_word_embeddings)}
+    missing, _ = model.load_state_dict(golden_layouts.write_mamba_tensors(folder, config, tensors, "MIXED"), strict=False)
+    assert missing == ["lm_head.weight"] * model.config.tie_word_embeddings, missing
+    model.tie_weights()
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+def make_deepseek_copy(name, original):
+    folder = fresh(name)
+    model = deepseek_model(original, json.loads((GOLDEN / original / "config.json").read_text()))
+    model.config.model_type = "deepseek"
+    write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "BF16")
+    shutil.copy(GOLDEN / original / "reference.safetensors", folder)
 
 
 @torch.no_grad()
@@ -484,7 +678,7 @@ def make_grouped_mpt(name, kv_heads=2):
     stored = config | {"attn_config": {"attn_type": "grouped_query_attention", "kv_n_heads": kv_heads}}
     (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
     model = model_class(config)(model_class(config).config_class(**config)).to(torch.float32)
-    redraw(model, seed=sum(name.encode()))
+    redraw(model, name)
     model = model.to(torch.bfloat16).to(torch.float32).eval()
     model.config._attn_implementation = "eager"
     tensors = {key: value.to(torch.bfloat16) for key, value in model.state_dict().items() if key != "lm_head.weight"}
@@ -514,7 +708,15 @@ GGUF_NAMES = {  # of Llama and Qwen2
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b", "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
     "mlp.gate": "ffn_gate_inp", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "block_sparse_moe.router": "ffn_gate_inp", "shared_mlp.gate_proj": "ffn_gate_shexp",
+    "shared_mlp.up_proj": "ffn_up_shexp", "shared_mlp.output_linear": "ffn_down_shexp",
 }
 
 
@@ -540,15 +742,20 @@ LAYER_NORM_TYPES = ("starcoder2", "phi", "falcon", "stablelm", "olmo", "mpt", "p
 GLM4_GGUF_NAMES = GGUF_NAMES | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAMES, "olmo2": SANDWICH_GGUF_NAMES,
                  "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
+# Where it is not the model type.
 GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder",
-                      "mistral": "llama", "mixtral": "llama", "qwen3_moe": "qwen3moe"}  # where it is not the model type
+                      "mistral": "llama", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                      "granitemoeshared": "granitemoe", "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2"}
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
-PERMUTED = ("llama", "granite", "olmo", "mistral", "mixtral")  # rows of heads are written interleaved
+# Rows of heads are written interleaved.
+PERMUTED = ("llama", "granite", "olmo", "mistral", "mixtral", "deepseek", *GRANITE_MOES)
 
 
 def gguf_name(name, config):
     names = NAMES_BY_TYPE.get(config.model_type, GGUF_NAMES)
     stem, kind = name.rsplit(".", 1)
+    if kind == "e_score_correction_bias":
+        return f"blk.{stem.split('.')[2]}.exp_probs_b.bias"
     if stem.startswith(("model.layers.", "transformer.h.", "transformer.blocks.")):
         _, _, layer, part = stem.split(".", 3)
         return f"blk.{layer}.{names[part]}.{kind}"
@@ -619,6 +826,54 @@ def stacked_norms(tensors):
     return out | {key: torch.stack([parts[h] for h in sorted(parts)]) for key, parts in heads.items()}
 
 
+def add_expert_keys(writer, config):
+    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    experts = experts or getattr(config, "n_routed_experts", None)
+    if not experts:
+        return
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "moe_intermediate_size"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    shared = getattr(config, "shared_expert_intermediate_size", 0) or getattr(config, "shared_intermediate_size", 0)
+    if config.model_type == "deepseek":
+        writer.add_leading_dense_block_count(len(config.mlp_only_layers))
+        writer.add_expert_weights_scale(1.0)
+        writer.add_expert_shared_count(shared // config.moe_intermediate_size)
+    elif shared:
+        writer.add_expert_shared_feed_forward_length(shared)
+
+
+def write_deepseek_keys(writer, config, old):
+    """As llama.cpp's converter does; files of 2024 tell of heads where later ones tell of the absorbed key."""
+    rope, key = config.qk_rope_head_dim, config.qk_nope_head_dim + config.qk_rope_head_dim
+    writer.add_head_count_kv(config.num_key_value_heads if old else 1)
+    writer.add_key_length(key if old else config.kv_lora_rank + rope)
+    writer.add_value_length(config.v_head_dim if old else config.kv_lora_rank)
+    if not old:
+        writer.add_key_length_mla(key)
+        writer.add_value_length_mla(config.v_head_dim)
+    if config.q_lora_rank is not None:
+        writer.add_q_lora_rank(config.q_lora_rank)
+    writer.add_kv_lora_rank(config.kv_lora_rank)
+    writer.add_rope_dimension_count(rope)
+    writer.add_leading_dense_block_count(config.first_k_dense_replace)
+    writer.add_expert_shared_count(config.n_shared_experts)
+    writer.add_expert_weights_scale(config.routed_scaling_factor)
+    writer.add_expert_weights_norm(config.norm_topk_prob)
+    if config.model_type == "deepseek_v3":
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    if not old:
+        writer.add_expert_group_count(config.n_group)
+        writer.add_expert_group_used_count(config.topk_group)
+    scaling = config.rope_parameters
+    if scaling["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
+
+
 def gguf_writer(path, config, scaling):
     writer = gguf.GGUFWriter(path, GGUF_ARCHITECTURES.get(config.model_type, config.model_type))
     if config.model_type in LAYER_NORM_TYPES:
@@ -629,14 +884,17 @@ def gguf_writer(path, config, scaling):
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    if config.model_type.startswith("deepseek_v"):
+        write_deepseek_keys(writer, config, path.parent.name in OLD_LATENTS)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
-    writer.add_rope_dimension_count(int(head_dim * (rope.get("partial_rotary_factor") or 1)))
+    if not config.model_type.startswith("deepseek_v"):
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_rope_dimension_count(int(head_dim * (rope.get("partial_rotary_factor") or 1)))
     writer.add_vocab_size(config.vocab_size)
     if config.model_type == "gemma3_text":
         writer.add_sliding_window(config.sliding_window)
@@ -652,12 +910,8 @@ def gguf_writer(path, config, scaling):
         ratio = config.max_position_embeddings / config.original_max_position_embeddings
         writer.add_rope_scaling_attn_factors(
             math.sqrt(1 + math.log(ratio) / math.log(config.original_max_position_embeddings)))
-    if config.model_type in EXPERT_NAMES:
-        writer.add_expert_count(config.num_local_experts)
-        writer.add_expert_used_count(config.num_experts_per_tok)
-    if config.model_type == "qwen3_moe":
-        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
-    if config.model_type == "granite":
+    add_expert_keys(writer, config)
+    if config.model_type in ("granite", *GRANITE_MOES):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
         writer.add_residual_scale(config.residual_multiplier)
@@ -691,19 +945,14 @@ def random_k_quants(shape, kind, seed):
     return data.reshape(shape[0], -1), tensor_type
 
 
-def kind_of(rows, key, kind):
-    if kind != "MIXED":
-        return kind
-    if rows.shape[-1] % 32:
-        return "F16"
-    layer = sum(int(part) for part in key.split(".") if part.isdigit())
-    return ("Q8_0", "Q4_0", "F32")[(layer + sum(key.split(".")[-2].encode())) % 3]
+# Never quantised, by llama.cpp either.
+ROUTERS = (".mlp.gate.weight", ".block_sparse_moe.gate.weight", ".router.layer.weight")
 
 
 def quantised(rows, key, kind):
     if rows.ndim == 1 or "layernorm" in key:
         return rows.astype(np.float32), gguf.GGMLQuantizationType.F32
-    kind = kind_of(rows, key, kind)
+    kind = "F32" if key.endswith(ROUTERS) else golden_layouts.kind_of(rows.shape, key, kind)
     if kind == "K":
         kinds = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
         seed = sum(key.encode())
@@ -723,6 +972,19 @@ def add_experts(writer, key, rows, kind):
     return np.concatenate(widened, axis=1)
 
 
+def add_latents(writer, key, rows, kind, config):
+    """What makes keys and values of a latent, [heads, rank, key] (for queries) and [heads, value, rank]; returns it as
+    the file has it."""
+    heads = rows.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
+    parts = {"k": heads[:, : config.qk_nope_head_dim].swapaxes(1, 2), "v": heads[:, config.qk_nope_head_dim :]}
+    widened = {}
+    for part, matrices in parts.items():
+        data, tensor_type = quantised(np.ascontiguousarray(matrices), f"{key}.{part}.weight", kind)
+        writer.add_tensor(f"blk.{key.split('.')[2]}.attn_{part}_b.weight", data, raw_dtype=tensor_type)
+        widened[part] = gguf.quants.dequantize(data, tensor_type).reshape(matrices.shape)
+    return np.concatenate([widened["k"].swapaxes(1, 2), widened["v"]], axis=1).reshape(rows.shape)
+
+
 def write_gguf(writer, model, kind):
     """Returns the weights as the file has them, with the names and rows of transformers."""
     config, stored = model.config, {}
@@ -736,12 +998,28 @@ def write_gguf(writer, model, kind):
             rows = stacked_qkv(rows, config)
         if heads:
             rows = permute(rows, heads)
+        if key.endswith(".kv_b_proj.weight") and writer.path.parent.name not in OLD_LATENTS:
+            stored[key] = torch.from_numpy(add_latents(writer, key, rows, kind, config))
+            continue
         if ".experts." in key:
             stored[key] = torch.from_numpy(add_experts(writer, key, rows, kind))
             continue
+        if key.endswith("shared_mlp.input_linear.weight"):
+            halves = []
+            for part, half in zip(("gate_proj", "up_proj"), np.split(rows, 2)):
+                half_key = key.replace("input_linear", part)
+                data, tensor_type = quantised(half, half_key, kind)
+                writer.add_tensor(gguf_name(half_key, config), data, raw_dtype=tensor_type)
+                halves.append(gguf.quants.dequantize(data, tensor_type).reshape(half.shape))
+            stored[key] = torch.from_numpy(np.concatenate(halves))
+            continue
+        if key.endswith(".shared_expert_gate.weight"):
+            rows = rows[0]
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
-        widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
+        widened = gguf.quants.dequantize(data, tensor_type).reshape(value.shape)
+        if config.model_type in GEMMAS and "norm" in key:
+            widened = widened - np.float32(1)
         if heads:
             widened = unpermute(widened, heads)
         if ".self_attention.query_key_value." in key:
@@ -773,7 +1051,7 @@ def make_gguf(name, config, kind, scaling):
     prompts = prompts_for(name, config)
     config = model_type.config_class(**{k: v for k, v in config.items() if k != "architectures"})
     model = model_type(config)
-    redraw(model, seed=sum(name.encode()))
+    redraw(model, name)
     stored = write_gguf(gguf_writer(folder / "model.gguf", config, scaling), model, kind)
 
     def widened_model():
@@ -785,6 +1063,33 @@ def make_gguf(name, config, kind, scaling):
         return copy.eval()
 
     save_file(reference(widened_model, prompts), folder / "reference.safetensors")
+
+
+def make_candle(name, config, kind):
+    folder = fresh(name)
+
+    def empty():
+        return model_class(config)(model_class(config).config_class(**config)).to(torch.float32)
+
+    model = empty()
+    redraw(model, name)
+    tensors = {key: value for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and model.config.tie_word_embeddings)}
+    stored = golden_layouts.write_candle_gguf(folder, config, tensors, kind)
+    model = empty().eval()
+    model.load_state_dict(stored, strict=False)
+    model.tie_weights()
+    model.config._attn_implementation = "eager"
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+OTHER_MIXED_GGUFS = {
+    "gguf_mixed_deepseek_moe": (make_mixed_deepseek, "deepseek_moe", SMALL | {
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 32}),
+    "gguf_mixed_mamba": (make_mixed_mamba, "mamba", {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "time_step_rank": 32, "num_hidden_layers": 2}),
+    "gguf_mixed_falcon_mamba": (make_mixed_mamba, "falcon_mamba", {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "time_step_rank": 32, "num_hidden_layers": 2})}
 
 
 def make_gguf_copy(name, original):
@@ -930,17 +1235,42 @@ def main():
     for name, (config, dtype, shards) in CHECKPOINTS.items():
         if not options.names or name in options.names:
             make_checkpoint(name, config, dtype, shards)
+    for name, (config, dtype, layout) in golden_layouts.CHECKPOINTS.items():
+        if not options.names or name in options.names:
+            make_checkpoint(name, config, dtype, 1, layout)
+    for name in golden_layouts.MPTS:
+        if not options.names or name in options.names:
+            folder, (config, tensors, model) = fresh(name), golden_layouts.make_mpt(name)
+            (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            save_shards(folder, tensors, 1)
+            save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
     if not options.names or "mpt_grouped" in options.names:
         make_grouped_mpt("mpt_grouped")
+    for name, changes in DEEPSEEKS.items():
+        if not options.names or name in options.names:
+            make_deepseek(name, changes)
+    if not options.names or "gguf_of_deepseek_moe" in options.names:
+        make_deepseek_copy("gguf_of_deepseek_moe", "deepseek_moe")
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)
     for name, config in MIXED_GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, "MIXED", {})
+    for name, (make, original, changes) in OTHER_MIXED_GGUFS.items():
+        if not options.names or name in options.names:
+            make(name, original, changes)
+    for name, (config, kind) in golden_layouts.CANDLE.items():
+        if not options.names or name in options.names:
+            make_candle(name, config, kind)
     for name, original in GGUF_COPIES.items():
         if not options.names or name in options.names:
             make_gguf_copy(name, original)
+    for name, (original, write) in golden_layouts.GGUF_COPIES.items():
+        if not options.names or name in options.names:
+            folder = fresh(name)
+            write(folder, GOLDEN / original)
+            shutil.copy(GOLDEN / original / "reference.safetensors", folder)
     if not options.names or "dequantize" in options.names:
         make_dequantize()
 

@@ -177,6 +177,7 @@ absl::Status MakeEngine(const Configure& configure, Port& port, Worker& worker, 
   ready.header.context_tokens = static_cast<uint32_t>(kv.context_tokens);
   ready.header.kv_blocks_total = worker.engine->scheduler().blocks().total();
   ready.header.kv_bytes = kv.bytes;
+  ready.header.block_tokens = static_cast<uint32_t>(kv.block_tokens);
   return absl::OkStatus();
 }
 
@@ -185,7 +186,6 @@ void Describe(const ModelInfo& info, const Ops& ops, Ready& ready) {
   ready.header.vocabulary_size = static_cast<uint32_t>(info.vocabulary_size);
   ready.header.max_sequences = static_cast<uint32_t>(absl::GetFlag(FLAGS_max_sequences));
   ready.header.max_batch_tokens = static_cast<uint32_t>(absl::GetFlag(FLAGS_max_batch_tokens));
-  ready.header.block_tokens = kBlockTokens;
   ready.header.batch_invariant = info.batch_invariant ? 1 : 0;
   ready.header.weight_bytes = info.weight_bytes;
   ready.family = info.family;

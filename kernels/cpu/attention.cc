@@ -17,9 +17,9 @@ constexpr int64_t kUnitsPerThread = 4;  // splits computed between two merges
 
 int64_t QueriesPerItem(int64_t group) { return std::max<int64_t>(1, kItemRows / group); }
 int64_t RowsPerItem(int64_t group) { return QueriesPerItem(group) * group; }
-int64_t StateBytes(int64_t rows, int64_t head_dim) {
+int64_t StateBytes(int64_t rows, int64_t value_dim) {
   return static_cast<int64_t>(
-      Scratch::Rounded(AttentionStateFloats(rows, head_dim) * sizeof(float)));
+      Scratch::Rounded(AttentionStateFloats(rows, value_dim) * sizeof(float)));
 }
 // An upper bound of the items for which splits are spread over the threads.
 int64_t FewItems(int threads) { return 2 * threads; }
@@ -29,8 +29,9 @@ AttentionState StateAt(void* memory, int64_t rows) {
   return {.max = floats, .sum = floats + rows, .values = floats + 2 * rows};
 }
 
-size_t Needed(const Kernels& kernels, int64_t rows, int64_t head_dim, int threads) {
-  const int64_t state = StateBytes(rows, head_dim);
+size_t Needed(const Kernels& kernels, int64_t rows, int64_t head_dim, int64_t value_dim,
+              int threads) {
+  const int64_t state = StateBytes(rows, value_dim);
   const int64_t private_bytes = kernels.attention_bytes(rows, head_dim) + 2 * state;
   return threads * (private_bytes + kUnitsPerThread * state) + FewItems(threads) * state;
 }
@@ -38,7 +39,7 @@ size_t Needed(const Kernels& kernels, int64_t rows, int64_t head_dim, int thread
 struct Work {
   const Kernels& kernels;
   const AttentionArgs& args;
-  int64_t kv_heads, queries_per_item, rows_per_item, head_dim;
+  int64_t kv_heads, queries_per_item, rows_per_item;
   int64_t private_bytes, state_bytes;
   std::byte* private_memory;  // [threads, private_bytes]
   std::byte* partials;        // [threads * kUnitsPerThread, state_bytes]
@@ -153,22 +154,23 @@ void RunSplits(const Work& work, const OpContext& context, int64_t units) {
 
 size_t AttentionScratchBytes(const Kernels& kernels, const ScratchLimits& limits, int threads) {
   if (limits.kv_heads == 0) return 0;
-  return Needed(kernels, RowsPerItem(limits.heads / limits.kv_heads), limits.head_dim, threads) +
+  return Needed(kernels, RowsPerItem(limits.heads / limits.kv_heads), limits.head_dim,
+                limits.head_dim, threads) +
          64;
 }
 
 void CpuAttention(const Kernels& kernels, const OpContext& context, const AttentionArgs& args) {
   const int threads = ThreadsOf(context);
   const int64_t kv_heads = args.pages.k.shape[1], group = args.q.shape[1] / kv_heads;
-  const int64_t head_dim = args.q.shape[2], rows = RowsPerItem(group);
-  Scratch scratch(context, Needed(kernels, rows, head_dim, threads));
-  const int64_t state = StateBytes(rows, head_dim);
+  const int64_t head_dim = args.q.shape[2], value_dim = args.pages.v.shape[3];
+  const int64_t rows = RowsPerItem(group);
+  Scratch scratch(context, Needed(kernels, rows, head_dim, value_dim, threads));
+  const int64_t state = StateBytes(rows, value_dim);
   Work work{.kernels = kernels,
             .args = args,
             .kv_heads = kv_heads,
             .queries_per_item = QueriesPerItem(group),
             .rows_per_item = rows,
-            .head_dim = head_dim,
             .private_bytes = kernels.attention_bytes(rows, head_dim) + 2 * state,
             .state_bytes = state};
   work.private_memory = static_cast<std::byte*>(scratch.Take(threads * work.private_bytes));

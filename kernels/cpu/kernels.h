@@ -42,7 +42,7 @@ struct AttentionItem {
 };
 
 // A softmax in progress for `rows` = queries * group pairs of (query, head): maxima [rows], sums
-// [rows], weighted values [rows, padded head_dim], all f32, unnormalised.
+// [rows], weighted values [rows, padded value_dim], all f32, unnormalised.
 struct AttentionState {
   float* max = nullptr;
   float* sum = nullptr;
@@ -50,9 +50,12 @@ struct AttentionState {
 };
 
 constexpr int64_t PaddedHeadDim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
-constexpr int64_t AttentionStateFloats(int64_t rows, int64_t head_dim) {
-  return (rows * (2 + PaddedHeadDim(head_dim)) + 15) / 16 * 16;
+constexpr int64_t AttentionStateFloats(int64_t rows, int64_t value_dim) {
+  return (rows * (2 + PaddedHeadDim(value_dim)) + 15) / 16 * 16;
 }
+
+// What one thread takes of a convolution or a scan at the least.
+inline constexpr int64_t kChannelsPerBlock = 16;
 
 struct Kernels {
   int tile_rows = 0;
@@ -79,10 +82,15 @@ struct Kernels {
                      int64_t begin, int64_t end);
   void (*activate)(Activation act, const View& x, int64_t begin, int64_t end);
   void (*clamp)(const View& x, float limit, int64_t begin, int64_t end);
-  void (*route)(const View& scores, bool renormalise, const View& ids, const View& weights,
-                int64_t begin, int64_t end);
+  void (*route)(const Routing& routing, const View& scores, const View* bias, const View& ids,
+                const View& weights, int64_t begin, int64_t end);
   void (*add_rows)(const View& x, const View& rows, const View& weights, const View& y,
                    int64_t begin, int64_t end);
+  // Elements [begin, end) of the contiguous out and of every part.
+  void (*sum)(const void* const* parts, int count, const View& out, int64_t begin, int64_t end);
+  // Blocks of channels [begin, end), of all rows.
+  void (*conv)(const ConvArgs& args, int64_t begin, int64_t end);
+  void (*scan)(const ScanArgs& args, int64_t begin, int64_t end);
 
   // Bytes of thread-private memory that attend_split needs.
   int64_t (*attention_bytes)(int64_t rows, int64_t head_dim);

@@ -3,6 +3,8 @@
 #include "kernels/cpu/ops.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/pack.h"
@@ -76,6 +78,52 @@ void CpuMatmul(const Kernels& kernels, const OpContext& context, const View& x, 
   MultiplyPanels(kernels, context, call);
 }
 
+// Row `i` of the second dimension of a [tokens, heads, n], as [tokens, n].
+View HeadOf(const View& x, int64_t i) {
+  View head = x;
+  head.data =
+      static_cast<std::byte*>(x.data) + i * x.stride[1] * static_cast<int64_t>(SizeOf(x.type));
+  head.rank = 2;
+  head.shape = {x.shape[0], x.shape[2]};
+  head.stride = {x.stride[0], x.stride[2]};
+  return head;
+}
+
+// A thread takes a head's product as a whole.
+void CpuMatmulHeads(const Kernels& kernels, const OpContext& context, const View& x,
+                    const Packed* w, const View& y) {
+  const int64_t tokens = x.shape[0], heads = x.shape[1];
+  const int64_t panels = CeilDiv(tokens, kernels.tile_rows);
+  const int64_t parts = std::min<int64_t>(heads, ThreadsOf(context));
+  const size_t bytes = Scratch::Rounded(PanelBytes(tokens, x.shape[2]));
+  Scratch scratch(context, parts * bytes);
+  auto* memory = static_cast<std::byte*>(scratch.Take(parts * bytes));
+  std::atomic<int64_t> next{0};
+  ParallelFor(context, parts, [&](int64_t part, int) {
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < heads;) {
+      const bool pairs = kernels.bf16_pairs && x.type == DType::kBF16 && w[i].type == DType::kBF16;
+      const MatmulCall call{.panels = memory + part * bytes,
+                            .form = pairs ? PanelForm::kPairs : PanelForm::kF32,
+                            .rows = tokens,
+                            .w = w[i],
+                            .y = HeadOf(y, i)};
+      kernels.pack_panels(HeadOf(x, i), call.form, 0, panels, memory + part * bytes);
+      kernels.matmul(call, 0, panels, 0, CeilDiv(w[i].rows, 16));
+    }
+  });
+}
+
+void CopyRows(const View& x, const View& y, int64_t begin, int64_t end) {
+  const auto size = static_cast<int64_t>(SizeOf(x.type));
+  for (int64_t t = begin; t < end; ++t) {
+    for (int64_t h = 0; h < x.shape[1]; ++h) {
+      std::memcpy(static_cast<std::byte*>(y.data) + (t * y.stride[0] + h * y.stride[1]) * size,
+                  static_cast<std::byte*>(x.data) + (t * x.stride[0] + h * x.stride[1]) * size,
+                  x.shape[2] * size);
+    }
+  }
+}
+
 // The functions of the table; `kKernels` is one instruction set's.
 template <const Kernels& kKernels>
 struct Functions {
@@ -86,6 +134,13 @@ struct Functions {
   static void Matmul(const OpContext& context, const View& x, const Packed& w, const View* bias,
                      const View& y) {
     if (x.shape[0] > 0) CpuMatmul(kKernels, context, x, w, bias, y);
+  }
+  static void MatmulHeads(const OpContext& context, const View& x, const Packed* w, const View& y) {
+    if (x.shape[0] > 0) CpuMatmulHeads(kKernels, context, x, w, y);
+  }
+  static void Copy(const OpContext& context, const View& x, const View& y) {
+    ForRows(context, x.shape[0], x.shape[1] * x.shape[2],
+            [&](int64_t begin, int64_t end) { CopyRows(x, y, begin, end); });
   }
   static void Embed(const OpContext& context, const View& ids, const Packed& table, float scale,
                     const View& y) {
@@ -138,11 +193,11 @@ struct Functions {
     ForRows(context, x.shape[0], x.shape[1],
             [&](int64_t begin, int64_t end) { kKernels.clamp(x, limit, begin, end); });
   }
-  static void Route(const OpContext& context, const View& scores, bool renormalise, const View& ids,
-                    const View& weights) {
-    ForRows(context, scores.shape[0], scores.shape[1] * ids.shape[1],
+  static void Route(const OpContext& context, const Routing& routing, const View& scores,
+                    const View* bias, const View& ids, const View& weights) {
+    ForRows(context, scores.shape[0], scores.shape[1] * (ids.shape[1] + 4),
             [&](int64_t begin, int64_t end) {
-              kKernels.route(scores, renormalise, ids, weights, begin, end);
+              kKernels.route(routing, scores, bias, ids, weights, begin, end);
             });
   }
   static void AddRows(const OpContext& context, const View& x, const View& rows,
@@ -151,6 +206,20 @@ struct Functions {
       kKernels.add_rows(x, rows, weights, y, begin, end);
     });
   }
+  static void Sum(const OpContext& context, const void* const* parts, int count, const View& out) {
+    ForRows(context, out.elements(), count,
+            [&](int64_t begin, int64_t end) { kKernels.sum(parts, count, out, begin, end); });
+  }
+  static void Conv(const OpContext& context, const ConvArgs& args) {
+    ForRows(context, CeilDiv(args.y.shape[1], kChannelsPerBlock),
+            args.y.shape[0] * (args.taps + 4) * kChannelsPerBlock,
+            [&](int64_t begin, int64_t end) { kKernels.conv(args, begin, end); });
+  }
+  static void Scan(const OpContext& context, const ScanArgs& args) {
+    ForRows(context, CeilDiv(args.y.shape[1], kChannelsPerBlock),
+            args.y.shape[0] * 4 * args.a.shape[1] * kChannelsPerBlock,
+            [&](int64_t begin, int64_t end) { kKernels.scan(args, begin, end); });
+  }
   static constexpr Ops Table(std::string_view instruction_set) {
     return {.name = "cpu",
             .instruction_set = instruction_set,
@@ -158,6 +227,8 @@ struct Functions {
             .packed_bytes = CpuPackedBytes,
             .pack = CpuPack,
             .matmul = Matmul,
+            .matmul_heads = MatmulHeads,
+            .copy = Copy,
             .embed = Embed,
             .rms_norm = RmsNorm,
             .rope = Rope,
@@ -170,7 +241,10 @@ struct Functions {
             .activate = Activate,
             .clamp = Clamp,
             .route = Route,
-            .add_rows = AddRows};
+            .add_rows = AddRows,
+            .sum = Sum,
+            .conv = Conv,
+            .scan = Scan};
   }
 };
 

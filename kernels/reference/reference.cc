@@ -5,6 +5,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cstring>
+#include <limits>
 
 #include "kernels/ops.h"
 #include "kernels/reference/tensor.h"
@@ -49,14 +50,31 @@ void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, 
   out.copy_(bias ? sum + TensorOf(*bias) : sum);
 }
 
+void MatmulHeads(const OpContext&, const View& x, const Packed* w, const View& y) {
+  const c10::InferenceMode guard;
+  const at::Tensor in = TensorOf(x), out = TensorOf(y);
+  for (int64_t i = 0; i < x.shape[1]; ++i) {
+    out.select(1, i).copy_(at::linear(F32(in.select(1, i)), F32(TensorOf(w[i]))));
+  }
+}
+
+void Copy(const OpContext&, const View& x, const View& y) {
+  const c10::InferenceMode guard;
+  TensorOf(y).copy_(TensorOf(x));
+}
+
 void Embed(const OpContext&, const View& ids, const Packed& table, float scale, const View& y) {
   const c10::InferenceMode guard;
-  TensorOf(y).copy_(F32(TensorOf(table).index_select(0, TensorOf(ids))) * scale);
+  const at::Tensor row = TensorOf(ids).to(at::kLong);  // those past 2^31 are negative
+  const at::Tensor has = row.ge(0).logical_and(row.lt(table.rows));
+  const at::Tensor rows = F32(TensorOf(table).index_select(0, row.where(has, 0))) * scale;
+  TensorOf(y).copy_(rows.where(has.unsqueeze(1), 0));
 }
 
 void RmsNorm(const OpContext&, const View& x, const View& weight, Norm norm, const View& y) {
   const c10::InferenceMode guard;
-  const at::Tensor in = F32(TensorOf(x));
+  at::Tensor in = F32(TensorOf(x));
+  if (norm.rounding == NormRounding::kTwice) in = F32(in.to(TorchType(y.type)));
   at::Tensor normal = in * at::rsqrt(in.square().mean(-1, true) + norm.eps);
   if (norm.rounding == NormRounding::kTwice) normal = F32(normal.to(TorchType(y.type)));
   TensorOf(y).copy_(normal * TensorOf(weight));
@@ -87,7 +105,7 @@ void KvWrite(const OpContext&, const View& k, const View& v, const View& slots,
     target.index_put_({block, offset}, TensorOf(from).to(TorchType(to.type)));
   };
   store(k, pages.k);
-  store(v, pages.v);
+  if (v.data != nullptr) store(v, pages.v);
 }
 
 // Positions [begin, end) of a block table's sequence: [kv_heads, end - begin, head_dim] f32.
@@ -198,15 +216,35 @@ void LayerNorm(const OpContext&, const View& x, const View* weight, const View* 
   TensorOf(y).copy_(normal);
 }
 
-void Route(const OpContext&, const View& scores, bool renormalise, const View& ids,
-           const View& weights) {
+// The `count` largest of every row: ones where they stand, zeros elsewhere; of equals the first.
+std::pair<at::Tensor, at::Tensor> Largest(const at::Tensor& x, int64_t count) {
+  const auto [sorted, index] = x.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const at::Tensor chosen = index.slice(1, 0, count);
+  return {chosen, at::zeros_like(x).scatter_(1, chosen, 1)};
+}
+
+void Route(const OpContext&, const Routing& routing, const View& scores, const View* bias,
+           const View& ids, const View& weights) {
   const c10::InferenceMode guard;
-  const at::Tensor all = at::softmax(TensorOf(scores), -1);
-  auto [chosen, index] = all.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
-  chosen = chosen.slice(1, 0, ids.shape[1]);
-  if (renormalise) chosen = chosen / chosen.sum(-1, /*keepdim=*/true);
-  TensorOf(weights).copy_(chosen);
-  const at::Tensor first = index.slice(1, 0, ids.shape[1]).to(at::kInt).contiguous();
+  const int64_t tokens = scores.shape[0], experts = scores.shape[1];
+  const at::Tensor logits = F32(TensorOf(scores).to(TorchType(routing.logits)));
+  const at::Tensor all =
+      routing.scoring == Scoring::kSoftmax ? at::softmax(logits, -1) : at::sigmoid(logits);
+  at::Tensor keys = bias != nullptr ? all + TensorOf(*bias) : all;
+  const at::Tensor grouped = keys.view({tokens, routing.groups, -1});
+  const at::Tensor of_groups = routing.group_score == GroupScore::kLargest
+                                   ? grouped.amax(-1)
+                                   : std::get<0>(grouped.topk(2, -1)).sum(-1);
+  const at::Tensor open = Largest(of_groups, routing.active_groups)
+                              .second.repeat_interleave(experts / routing.groups, 1);
+  keys = keys.masked_fill(open == 0, -std::numeric_limits<float>::infinity());
+  const at::Tensor index = Largest(keys, ids.shape[1]).first;
+  at::Tensor chosen = all.gather(1, index);
+  if (routing.renormalise) {
+    chosen = chosen / (chosen.sum(-1, /*keepdim=*/true) + routing.epsilon);
+  }
+  TensorOf(weights).copy_(F32(chosen.to(TorchType(routing.weights))) * routing.scale);
+  const at::Tensor first = index.to(at::kInt).contiguous();
   std::memcpy(ids.data, first.data_ptr(), ids.bytes());
 }
 
@@ -221,12 +259,76 @@ void AddRows(const OpContext&, const View& x, const View& rows, const View& weig
   }
 }
 
+void Sum(const OpContext&, const void* const* parts, int count, const View& out) {
+  const c10::InferenceMode guard;
+  View part = out;
+  part.data = const_cast<void*>(parts[0]);
+  at::Tensor sum = F32(TensorOf(part)).clone();
+  for (int p = 1; p < count; ++p) {
+    part.data = const_cast<void*>(parts[p]);
+    sum.add_(F32(TensorOf(part)));
+  }
+  TensorOf(out).copy_(sum);
+}
+
+// The block of a row's sequence: [., channels] f32, zeros at position 0.
+at::Tensor StateOf(const View& state, const AttentionRow& row) {
+  const at::Tensor stored = TensorOf(state)[row.blocks[0]];
+  return row.first_position > 0 ? F32(stored) : at::zeros_like(stored, at::kFloat);
+}
+
+at::Tensor RowsOf(const View& view, const AttentionRow& row) {
+  return F32(TensorOf(view.Rows(row.first_token, row.token_count)));
+}
+
+void Conv(const OpContext&, const ConvArgs& args) {
+  const c10::InferenceMode guard;
+  const int64_t channels = args.x.shape[1], before = args.taps - 1;
+  const at::Tensor weight = TensorOf(args.weight).view({channels, 1, args.taps});
+  const std::optional<at::Tensor> bias =
+      args.bias ? std::optional(TensorOf(*args.bias)) : std::nullopt;
+  for (int32_t r = 0; r < args.row_count; ++r) {
+    const AttentionRow& row = args.rows[r];
+    const at::Tensor inputs = at::cat({StateOf(args.state, row), RowsOf(args.x, row)});
+    const at::Tensor sum = at::conv1d(inputs.t().unsqueeze(0), weight, bias, at::IntArrayRef{1},
+                                      at::IntArrayRef{0}, at::IntArrayRef{1}, channels)
+                               .squeeze(0)
+                               .t();
+    TensorOf(args.y.Rows(row.first_token, row.token_count))
+        .copy_(at::silu(F32(sum.to(TorchType(args.y.type)))));
+    TensorOf(args.state)[row.blocks[0]].copy_(inputs.slice(0, inputs.size(0) - before));
+  }
+}
+
+void Scan(const OpContext&, const ScanArgs& args) {
+  const c10::InferenceMode guard;
+  const auto rounded = [&](const at::Tensor& x) { return F32(x.to(TorchType(args.y.type))); };
+  const at::Tensor a = TensorOf(args.a).t();  // [states, channels]
+  for (int32_t r = 0; r < args.row_count; ++r) {
+    const AttentionRow& row = args.rows[r];
+    const at::Tensor x = RowsOf(args.x, row), b = RowsOf(args.b, row), c = RowsOf(args.c, row);
+    const at::Tensor dt =
+        rounded(at::softplus(rounded(RowsOf(args.dt, row) + TensorOf(args.dt_bias))));
+    const at::Tensor gate = rounded(at::silu(RowsOf(args.gate, row)));
+    at::Tensor state = StateOf(args.state, row), y = at::empty_like(x);
+    for (int64_t t = 0; t < row.token_count; ++t) {
+      state = at::exp(a * dt[t]) * state + dt[t] * b[t].unsqueeze(1) * x[t];
+      y[t].copy_(rounded(at::matmul(c[t], rounded(state))));
+    }
+    y = (y + x * TensorOf(args.d)) * gate;
+    TensorOf(args.y.Rows(row.first_token, row.token_count)).copy_(y);
+    TensorOf(args.state)[row.blocks[0]].copy_(state);
+  }
+}
+
 constexpr Ops kReferenceOps = {.name = "reference",
                                .instruction_set = "libtorch",
                                .scratch_bytes = ScratchBytes,
                                .packed_bytes = PackedBytes,
                                .pack = Pack,
                                .matmul = Matmul,
+                               .matmul_heads = MatmulHeads,
+                               .copy = Copy,
                                .embed = Embed,
                                .rms_norm = RmsNorm,
                                .rope = Rope,
@@ -239,7 +341,10 @@ constexpr Ops kReferenceOps = {.name = "reference",
                                .activate = Activate,
                                .clamp = Clamp,
                                .route = Route,
-                               .add_rows = AddRows};
+                               .add_rows = AddRows,
+                               .sum = Sum,
+                               .conv = Conv,
+                               .scan = Scan};
 
 }  // namespace
 

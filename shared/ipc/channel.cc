@@ -14,7 +14,8 @@ Channel::Channel(Segment segment, Side side, std::chrono::nanoseconds spin)
       spin_(spin),
       writer_(segment_.ring(side), segment_.ring_data(side), segment_.epoch()),
       reader_(segment_.ring(Other(side)), segment_.ring_data(Other(side)), segment_.epoch()),
-      watch_(segment_, side) {}
+      watch_(segment_.side(side), segment_.side(Other(side)),
+             Cat("channel: the ", Name(side), "'s side")) {}
 
 absl::StatusOr<std::unique_ptr<Channel>> Channel::Create(const ChannelOptions& options,
                                                          uint64_t epoch) {

@@ -22,19 +22,18 @@ absl::Status DeathWatch::Start(std::function<void(PeerEnd)> on_end) {
   thread_ = std::thread([this, taken = std::move(taken)]() mutable { Run(std::move(taken)); });
   if (!is_taken.get()) {
     thread_.join();
-    return FailedPrecondition("channel: the ", Name(self_), "'s side is taken");
+    return FailedPrecondition(name_, " is taken");
   }
   return absl::OkStatus();
 }
 
 void DeathWatch::Run(std::promise<bool> taken) {
-  SideControl& own = segment_.side(self_);
-  LifeSign sign(own.alive);
+  LifeSign sign(own_.alive);
   uint32_t absent = static_cast<uint32_t>(SideState::kAbsent);
   // Attached only once the sign is there: from here on the peer waits for its end.
-  const bool ours = sign.held() && own.state.compare_exchange_strong(
+  const bool ours = sign.held() && own_.state.compare_exchange_strong(
                                        absent, static_cast<uint32_t>(SideState::kAttached));
-  if (ours) FutexWakeAll(own.state);
+  if (ours) FutexWakeAll(own_.state);
   taken.set_value(ours);
   if (!ours) return;
   const PeerEnd end = Watch();
@@ -49,19 +48,18 @@ bool DeathWatch::PidfdReadable() const {
 }
 
 PeerEnd DeathWatch::EndOfPeer() const {
-  return segment_.side_state(Other(self_)) == SideState::kClosed ? PeerEnd::kClosed
-                                                                 : PeerEnd::kDied;
+  const uint32_t closed = static_cast<uint32_t>(SideState::kClosed);
+  return peer_.state.load() == closed ? PeerEnd::kClosed : PeerEnd::kDied;
 }
 
 PeerEnd DeathWatch::Watch() {
-  SideControl& peer = segment_.side(Other(self_));
   while (!stopping_.load()) {
-    if (peer.state.load() == static_cast<uint32_t>(SideState::kAbsent)) {
+    if (peer_.state.load() == static_cast<uint32_t>(SideState::kAbsent)) {
       if (PidfdReadable()) return EndOfPeer();
-      FutexWait(peer.state, static_cast<uint32_t>(SideState::kAbsent), DeadlineAfter(kSlice));
+      FutexWait(peer_.state, static_cast<uint32_t>(SideState::kAbsent), DeadlineAfter(kSlice));
       continue;
     }
-    if (AwaitEnd(peer.alive, DeadlineAfter(kSlice)) != LifeState::kHeld || PidfdReadable()) {
+    if (AwaitEnd(peer_.alive, DeadlineAfter(kSlice)) != LifeState::kHeld || PidfdReadable()) {
       return EndOfPeer();
     }
   }
@@ -73,8 +71,8 @@ void DeathWatch::WatchPidfd(int pidfd) { pidfd_.store(pidfd); }
 void DeathWatch::Release() {
   stopping_.store(true);
   stopping_.notify_all();
-  FutexWakeAll(segment_.side(Other(self_)).state);
-  FutexWakeAll(segment_.side(Other(self_)).alive);
+  FutexWakeAll(peer_.state);
+  FutexWakeAll(peer_.alive);
 }
 
 void DeathWatch::Stop() {

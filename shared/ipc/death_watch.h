@@ -1,13 +1,15 @@
-// Notices at once when the other process ends. Each side runs one thread that keeps its own life
-// sign up in the segment and waits for the end of the peer's. The kernel ends a dead thread's life
-// sign before it tears down the process's memory, so the news takes about 0.1 ms however large the
-// process was; a pidfd is the second sign, and the only one before the peer has attached.
+// Notices at once when another process ends. Each side runs one thread that keeps its own life
+// sign up in shared memory and waits for the end of the peer's. The kernel ends a dead thread's
+// life sign before it tears down the process's memory, so the news takes about 0.1 ms however large
+// the process was; a pidfd is the second sign, and the only one before the peer has attached.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <future>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "shared/base/status.h"
 #include "shared/ipc/segment.h"
@@ -18,12 +20,13 @@ enum class PeerEnd { kAlive, kClosed, kDied };
 
 class DeathWatch {
  public:
-  // `segment` outlives the watch.
-  DeathWatch(const Segment& segment, Side self) : segment_(segment), self_(self) {}
+  // Both words outlive the watch. `name` says in an error whose side `own` is.
+  DeathWatch(SideControl& own, SideControl& peer, std::string name)
+      : own_(own), peer_(peer), name_(std::move(name)) {}
   ~DeathWatch() { Stop(); }
 
   // Starts the thread; returns once it holds this side's life sign. `on_end` is called once, from
-  // that thread, unless Stop comes first.
+  // that thread, unless Stop comes first. Errors: FailedPrecondition (the side is taken).
   absl::Status Start(std::function<void(PeerEnd)> on_end);
   // Takes the descriptor over; at most once.
   void WatchPidfd(int pidfd);
@@ -39,8 +42,9 @@ class DeathWatch {
   PeerEnd EndOfPeer() const;
   bool PidfdReadable() const;
 
-  const Segment& segment_;
-  const Side self_;
+  SideControl& own_;
+  SideControl& peer_;
+  const std::string name_;
   std::function<void(PeerEnd)> on_end_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> pidfd_{-1};

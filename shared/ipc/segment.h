@@ -5,13 +5,14 @@
 #pragma once
 
 #include <atomic>
-#include <boost/interprocess/mapped_region.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "shared/base/status.h"
 #include "shared/ipc/doorbell.h"
+#include "shared/ipc/sealed_memory.h"
 
 namespace shardline {
 
@@ -71,11 +72,7 @@ class Segment {
   // Errors: InvalidArgument saying what does not fit.
   static absl::StatusOr<Segment> Map(int fd, uint64_t epoch);
 
-  Segment(Segment&& other) noexcept;
-  Segment& operator=(Segment&&) = delete;
-  ~Segment();
-
-  int fd() const { return fd_; }
+  int fd() const { return memory_.fd(); }
   uint64_t epoch() const { return epoch_; }
   uint64_t ring_bytes() const { return ring_bytes_; }
   // The process that created the segment.
@@ -90,13 +87,11 @@ class Segment {
   std::span<std::byte> ring_data(Side writer) const;
 
  private:
-  explicit Segment(int fd) : fd_(fd) {}
-  absl::Status MapDescriptor(uint64_t bytes);
+  explicit Segment(SealedMemory memory) : memory_(std::move(memory)) {}
   absl::Status InitialiseHeader(uint64_t ring_bytes, uint64_t epoch);
-  SegmentHeader& header() const { return *static_cast<SegmentHeader*>(region_.get_address()); }
+  SegmentHeader& header() const { return *reinterpret_cast<SegmentHeader*>(memory_.data()); }
 
-  int fd_ = -1;
-  boost::interprocess::mapped_region region_;
+  SealedMemory memory_;
   uint64_t epoch_ = 0;
   uint64_t ring_bytes_ = 0;
   pid_t owner_pid_ = 0;

@@ -26,12 +26,15 @@ struct PlanRow {
   uint8_t reserved[3];
 };
 
-// From this step on, position range [index * block_tokens, …) of `slot` in `group` is in `block`.
+// From this step on, position range [index * block_tokens, …) of `slot` in `group` is in `block`;
+// in a recurrent group, where index is 0, all that is kept of the sequence. Updates are applied in
+// order.
 struct BlockUpdate {
   uint32_t slot;
   uint32_t group;
   uint32_t index;
   int32_t block;
+  int32_t copy_of = -1;  // a block whose contents `block` starts with; -1: none
 };
 
 struct StepPlan {

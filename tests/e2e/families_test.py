@@ -11,7 +11,9 @@ import models
 from harness import Server, gather, pb, request, run
 
 CHECKPOINTS = ("llama", "gguf_of_llama", "qwen2_tied", "gguf_of_qwen2_tied", "qwen2_windows", "mistral", "gemma3",
-               "gguf_of_gemma3")
+               "gguf_of_gemma3", "chatglm", "gguf_candle_mistral", "qwen2_moe", "granite_moe_shared",
+               "gguf_of_deepseek_moe", "deepseek_v2", "gguf_of_deepseek_v3", "mamba",
+               "gguf_of_falcon_mamba")
 JOINED = ("gguf_of_llama", "gguf_of_gemma3", "gguf_biases_yarn")
 DTYPES = ("f32", "bf16", "f16")
 TOP = 5
@@ -78,6 +80,19 @@ class Families(unittest.TestCase):
         for (flags, _), answers in zip(ways[1:], others):
             self.assertEqual([bits(answer) for answer in answers], [bits(answer) for answer in alone], flags)
         return alone
+
+    def test_fewer_recurrent_states_than_sequences(self):
+        self.take("mamba")
+        server = Server(models.checkpoint("mamba"), "--dtype=f32", "--max-sequences=16", "--kv-cache-bytes=40000")
+        try:
+            self.assertEqual(server.metrics()["shardline_kv_blocks_total"], 2)
+            answers = server.generate_all(self.requests * 3)
+            server.settle()
+        finally:
+            self.assertEqual(server.stop(), 0)
+        self.check_reference(answers[:len(self.cases)])
+        for answer, again in zip(answers, answers[len(self.requests):]):
+            self.assertEqual(bits(answer), bits(again))
 
     def test_joined_queries_keys_and_values(self):
         with tempfile.TemporaryDirectory() as folder:

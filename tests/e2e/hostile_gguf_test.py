@@ -148,7 +148,7 @@ class Keys(HostileTest):
             "freq_base 0": rope("freq_base", F32, 0.0), "a scaling that nobody knows": rope("scaling.type", STRING, "spiral"),
             "a scaling of another kind": rope("scaling.type", U32, 1), "factor": rope("scaling.factor", F32, float("nan")),
             "factor below 0": rope("scaling.factor", F32, -2.0),
-            "experts": setting("llama.expert_count", U32, 8, "expert_count"),
+            "experts": setting("llama.expert_count", U32, 8, "expert_used_count"),
             "rope_freqs of another length": case(
                 lambda gguf: gguf.tensors.append({"name": "rope_freqs.weight", "rank": None, "dims": [9], "type": 0, "offset": len(gguf.body)}) or
                 setattr(gguf, "body", gguf.body + struct.pack("<9f", *[1.0] * 9)), "rope_freqs"),

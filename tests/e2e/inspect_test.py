@@ -59,7 +59,7 @@ class Spec(unittest.TestCase):
             text = self.spec(name)
             for line in ("family llama", "head a matrix of its own", "\nblocks 0-2\n", "attn 4 heads, 2 kv_heads, head_dim 16, no window",
                          "mlp inner 112, silu", f"*.attn.q.weight [heads 64, hidden 64] {weights}\n", "\nheads 64 32\n",
-                         "\nkv_heads 32 16\n", "\nffn 112 1\n"):
+                         "\nkv_heads 32 16\n", "\nffn 112 32\n"):
                 self.assertIn(line, text)
             self.assertEqual(self.groups(text), ["3 2 16 none"])
 

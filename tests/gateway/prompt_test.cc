@@ -50,6 +50,40 @@ TEST(ModelText, ADirectorysDefaultsAndEosIds) {
   EXPECT_NE(text->warnings[0].find("min_p"), std::string::npos);
 }
 
+constexpr char kTokenizer[] = R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1},
+                                  "merges": []}, "added_tokens": []})";
+
+TEST(ModelText, AnotherToolsVocabularyIsToldOf) {
+  Directory directory;
+  directory.Write("config.json", "{}");
+  directory.Write("tokenizer.model", "pieces");
+  auto text = LoadModelText(directory.path());
+  ASSERT_TRUE(text.ok()) << text.status();
+  ASSERT_EQ(text->warnings.size(), 1u);
+  EXPECT_NE(text->warnings[0].find("tokenizer.model: is not read"), std::string::npos);
+  directory.Write("tokenizer.json", kTokenizer);
+  text = LoadModelText(directory.path());
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_NE(text->tokenizer, nullptr);
+  EXPECT_TRUE(text->warnings.empty());
+}
+
+TEST(ModelText, AGgufFileWithoutVocabularyTakesTheFilesBesideIt) {
+  Directory directory;
+  std::filesystem::copy(SHARDLINE_SOURCE_DIR "/tests/golden/gguf_of_chatglm/model.gguf",
+                        directory.path());
+  auto text = LoadModelText(directory.path() + "/model.gguf");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->tokenizer, nullptr);
+  EXPECT_TRUE(text->warnings.empty());
+  directory.Write("tokenizer.json", kTokenizer);
+  directory.Write("generation_config.json", R"({"eos_token_id": [1]})");
+  text = LoadModelText(directory.path() + "/model.gguf");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_NE(text->tokenizer, nullptr);
+  EXPECT_EQ(text->eos_ids, (std::vector<uint32_t>{1}));
+}
+
 TEST(ModelText, BrokenModelsAreOneLineThatNamesTheFile) {
   EXPECT_NE(Message(LoadModelText("/nonexistent").status()).find("/nonexistent"),
             std::string::npos);

@@ -61,6 +61,8 @@ long Allocations(const Ops& ops, DType type, int64_t tokens, int threads) {
                          .blocks = table.data()};
   const View q = x.view().SplitColumns(kHeads, kHeadDim),
              out = y.view().SplitColumns(kHeads, kHeadDim);
+  Tensor taps(DType::kF32, {kHidden * 2}), inputs(type, {1, 1, kHidden});
+  Tensor decay(DType::kF32, {kHidden, 4}), state(DType::kF32, {1, 4, kHidden});
   const KvPages kv_pages{.k = pages, .v = pages};
 
   const long before = allocations.load();
@@ -75,6 +77,21 @@ long Allocations(const Ops& ops, DType type, int64_t tokens, int threads) {
   ops.gated(machine, Activation::kSilu, x, x, y);
   ops.add(machine, x, y);
   ops.scale(machine, x, 0.5f, 2.0f);
+  ops.conv(
+      machine,
+      {.x = x, .weight = taps, .taps = 2, .state = inputs, .rows = &row, .row_count = 1, .y = y});
+  ops.scan(machine, {.x = x,
+                     .dt = x,
+                     .gate = x,
+                     .b = x.view().Columns(0, 4),
+                     .c = x.view().Columns(4, 4),
+                     .a = decay,
+                     .d = weight,
+                     .dt_bias = weight,
+                     .state = state,
+                     .rows = &row,
+                     .row_count = 1,
+                     .y = y});
   return allocations.load() - before;
 }
 

@@ -22,6 +22,9 @@ struct Dims {
   int64_t window = 0;
   float score_cap = 0;
   enum class Bias { kNone, kPlain, kRounded } bias = Bias::kNone;
+  int64_t shared = 0;  // > 0: values are the first so many columns of the keys
+
+  int64_t value_dim() const { return shared > 0 ? shared : head_dim; }
 };
 
 // Some sequences with their queries, keys and values, cached in shuffled blocks.
@@ -53,7 +56,7 @@ class Sequences {
     const std::initializer_list<int64_t> shape = {blocks, dims.kv_heads, dims.block_tokens,
                                                   dims.head_dim};
     k_pages = std::make_unique<Tensor>(dims.cache, shape);
-    v_pages = std::make_unique<Tensor>(dims.cache, shape);
+    v_pages = std::make_unique<Tensor>(dims.cache, shape);  // not used where they are shared
     Poison();
   }
 
@@ -77,7 +80,8 @@ class Sequences {
     int64_t tokens = 0;
     for (const Piece& piece : pieces) tokens += piece.end - piece.begin;
     Tensor bq(dims_.type, {tokens, dims_.heads, dims_.head_dim});
-    Tensor bk(dims_.type, {tokens, dims_.kv_heads, dims_.head_dim}), bv(bk), bout(bq);
+    Tensor bk(dims_.type, {tokens, dims_.kv_heads, dims_.head_dim}), bv(bk);
+    Tensor bout(dims_.type, {tokens, dims_.heads, dims_.value_dim()});
     std::vector<int64_t> slots;
     std::vector<AttentionRow> rows;
     std::vector<std::vector<int32_t>> tables;
@@ -101,10 +105,13 @@ class Sequences {
                       .first_position = piece.begin,
                       .blocks = tables.back().data()});
     }
-    const KvPages pages{.k = *k_pages, .v = *v_pages};
+    const bool shared = dims_.shared > 0;
+    const KvPages pages{.k = *k_pages,
+                        .v = shared ? k_pages->view().Columns(0, dims_.shared) : v_pages->view()};
     const std::vector<float> slopes = Slopes();
     const bool rounded = dims_.bias == Dims::Bias::kRounded;
-    ops_.kv_write(context, bk, bv, View::Contiguous(slots.data(), DType::kI64, {tokens}), pages);
+    ops_.kv_write(context, bk, shared ? View{} : bv.view(),
+                  View::Contiguous(slots.data(), DType::kI64, {tokens}), pages);
     ops_.attention(context, {.q = bq,
                              .out = bout,
                              .pages = pages,
@@ -154,13 +161,19 @@ class Sequences {
     return Scale() * (at(p) - at(position));
   }
 
-  // Exact attention of one position of one head, in double: [head_dim].
+  // Room for all results.
+  Tensor Out() const {
+    return Tensor(dims_.type, {q->view().shape[0], dims_.heads, dims_.value_dim()});
+  }
+
+  // Exact attention of one position of one head, in double: [value_dim].
   std::vector<double> Exact(int sequence, int32_t position, int64_t head) const {
     const int64_t d = dims_.head_dim, kv_head = head / (dims_.heads / dims_.kv_heads);
     const auto at = [&](const Tensor& t, int64_t p, int64_t h, int64_t i) {
       return t.Get(((starts_[sequence] + p) * t.view().shape[1] + h) * d + i);
     };
-    std::vector<double> weight, out(d);
+    std::vector<double> weight, out(dims_.value_dim());
+    const Tensor& values = dims_.shared > 0 ? *k : *v;
     double max = -1e300, sum = 0;
     const int64_t first = dims_.window == 0 ? 0 : std::max<int64_t>(0, position - dims_.window + 1);
     for (int64_t p = first; p <= position; ++p) {
@@ -175,8 +188,9 @@ class Sequences {
     }
     for (double& w : weight) sum += w = std::exp(w - max);
     for (int64_t p = first; p <= position; ++p) {
-      for (int64_t i = 0; i < d; ++i) {
-        out[i] += weight[p - first] / sum * testing::RoundTo(dims_.cache, at(*v, p, kv_head, i));
+      for (int64_t i = 0; i < dims_.value_dim(); ++i) {
+        out[i] +=
+            weight[p - first] / sum * testing::RoundTo(dims_.cache, at(values, p, kv_head, i));
       }
     }
     return out;
@@ -212,6 +226,13 @@ std::vector<Dims> AllDims() {
     all.push_back({4, 1, 16, 16, type, cache, 1});
     all.push_back({2, 2, 40, 16, type, cache, 270});
     all.push_back({4, 2, 24, 16, type, cache, 270, 1.5f});
+    all.push_back({.heads = 5,  // latent attention: one key for all heads, longer than its values
+                   .kv_heads = 1,
+                   .head_dim = 40,
+                   .block_tokens = 16,
+                   .type = type,
+                   .cache = cache,
+                   .shared = 33});
   }
   all.push_back({6, 1, 72, 16, DType::kF16, DType::kF16});
   for (const auto bias : {Dims::Bias::kPlain, Dims::Bias::kRounded}) {
@@ -220,6 +241,15 @@ std::vector<Dims> AllDims() {
     all.push_back({5, 1, 16, 16, DType::kF16, DType::kF16, 270, 0, bias});
   }
   all.push_back({6, 3, 24, 16, DType::kF16, DType::kF16, 33});
+  for (const DType type : {DType::kBF16, DType::kF16}) {  // the sizes of DeepSeek's
+    all.push_back({.heads = 3,
+                   .kv_heads = 1,
+                   .head_dim = 576,
+                   .block_tokens = 16,
+                   .type = type,
+                   .cache = type,
+                   .shared = 512});
+  }
   return all;
 }
 
@@ -227,7 +257,7 @@ std::string Name(const Ops& ops, const Dims& d) {
   return std::string(ops.instruction_set) + " " + std::string(NameOf(d.type)) + " cache " +
          std::string(NameOf(d.cache)) + " head_dim " + std::to_string(d.head_dim) + " window " +
          std::to_string(d.window) + " cap " + std::to_string(d.score_cap) + " bias " +
-         std::to_string(static_cast<int>(d.bias));
+         std::to_string(static_cast<int>(d.bias)) + " shared " + std::to_string(d.shared);
 }
 
 TEST(Attention, IsCloseToTheExactResult) {
@@ -236,7 +266,7 @@ TEST(Attention, IsCloseToTheExactResult) {
     for (const Dims& dims : AllDims()) {
       SCOPED_TRACE(Name(*ops, dims));
       Sequences s(*ops, dims, {1, 40, 530});
-      Tensor out(*s.q);
+      Tensor out = s.Out();
       s.Run({{0, 0, 1}, {1, 0, 40}, {2, 0, 530}}, machine, &out);
       for (const auto& [sequence, position] : {std::pair{0, 0},
                                                {1, 0},
@@ -251,9 +281,9 @@ TEST(Attention, IsCloseToTheExactResult) {
         const int64_t start = sequence == 0 ? 0 : sequence == 1 ? 1 : 41;
         for (int64_t head = 0; head < dims.heads; ++head) {
           const auto exact = s.Exact(sequence, position, head);
-          for (int64_t i = 0; i < dims.head_dim; ++i) {
+          for (int64_t i = 0; i < dims.value_dim(); ++i) {
             const double got =
-                out.Get(((start + position) * dims.heads + head) * dims.head_dim + i);
+                out.Get(((start + position) * dims.heads + head) * dims.value_dim() + i);
             ASSERT_NEAR(got, exact[i], 2e-5 + 1.01 * HalfUlp(dims.type, exact[i]))
                 << sequence << " position " << position << " head " << head << " dim " << i;
           }
@@ -270,11 +300,11 @@ TEST(Attention, ATokenHasTheSameBitsHoweverItsSequenceIsCut) {
       const int32_t length = ops->instruction_set == "scalar" ? 300 : 600;
       Sequences s(*ops, dims, {length, 33});
       Machine one(1), two(2), three(3);
-      Tensor whole(*s.q);
+      Tensor whole = s.Out();
       s.Run({{1, 0, 33}}, one, &whole);
       s.Run({{0, 0, length}}, one, &whole);
       for (int32_t chunk : {1, 7, 64, 257}) {
-        Tensor out(*s.q);
+        Tensor out = s.Out();
         s.Poison();
         Machine* machines[] = {&two, &three, &one};
         s.Run({{1, 0, 20}}, two, &out);
@@ -318,14 +348,14 @@ TEST(Attention, ANanInALaterTokenOrAnotherSequenceTouchesNothing) {
     for (const Dims& dims : AllDims()) {
       SCOPED_TRACE(Name(*ops, dims));
       Sequences s(*ops, dims, {50, 50});
-      Tensor clean(*s.q), out(*s.q);
+      Tensor clean = s.Out(), out = s.Out();
       s.Run({{0, 0, 50}, {1, 0, 50}}, machine, &clean);
       for (int64_t i = 0; i < dims.kv_heads * dims.head_dim; ++i) {  // token 30 of sequence 0
         s.k->Set(30 * dims.kv_heads * dims.head_dim + i, std::numeric_limits<float>::quiet_NaN());
         s.v->Set(30 * dims.kv_heads * dims.head_dim + i, std::numeric_limits<float>::infinity());
       }
       s.Run({{0, 0, 50}, {1, 0, 50}}, machine, &out);
-      const int64_t row = dims.heads * dims.head_dim;
+      const int64_t row = dims.heads * dims.value_dim();
       for (int64_t i = 0; i < out.size(); ++i) {
         const int64_t end = dims.window == 0 ? 50 : std::min<int64_t>(50, 30 + dims.window);
         if (i / row >= 30 && i / row < end) {

@@ -123,25 +123,37 @@ void Prefill(benchmark::State& state, const Ops& ops, DType type, int64_t m, int
   state.counters["x_linear"] = Median(torchs) / Median(ours);
 }
 
+struct Heads {
+  int64_t heads, kv_heads, head_dim;
+  int64_t shared_values = 0;  // > 0: values are the first so many columns of the keys
+};
+constexpr Heads kSmall{9, 3, 64};          // the default model's
+constexpr Heads kLatent{16, 1, 576, 512};  // DeepSeek V2-Lite's
+
 // `rows` sequences of `context` positions; each attends with its last `tokens` tokens. Caches of
 // several layers, so that decoding reads memory.
-void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, int64_t context,
-            int64_t tokens) {
-  constexpr int64_t kHeads = 9, kKvHeads = 3, kHeadDim = 64, kBlock = 32, kLayers = 30;
+void Attend(benchmark::State& state, const Ops& ops, DType type, const Heads& heads, int64_t rows,
+            int64_t context, int64_t tokens) {
+  constexpr int64_t kBlock = 32, kLayers = 30;
+  const bool shared = heads.shared_values > 0;
+  const int64_t value_dim = shared ? heads.shared_values : heads.head_dim;
   const int64_t blocks = rows * ((context + kBlock - 1) / kBlock);
-  testing::Tensor q(type, {rows * tokens, kHeads, kHeadDim}), out(q);
+  testing::Tensor q(type, {rows * tokens, heads.heads, heads.head_dim});
+  testing::Tensor out(type, {rows * tokens, heads.heads, value_dim});
   q.Random(1);
-  const size_t cache = static_cast<size_t>(blocks * kKvHeads * kBlock * kHeadDim) * SizeOf(type);
-  Memory memory(cache * 2 * kLayers);
+  const size_t cache =
+      static_cast<size_t>(blocks * heads.kv_heads * kBlock * heads.head_dim) * SizeOf(type);
+  const int64_t planes = (shared ? 1 : 2) * kLayers;
+  Memory memory(cache * planes);
   testing::Tensor some(type, {1, static_cast<int64_t>(cache / SizeOf(type))});
   some.Random(2);
   std::vector<KvPages> layers;
-  for (int64_t i = 0; i < 2 * kLayers; ++i) {
+  for (int64_t i = 0; i < planes; ++i) {
     void* at = static_cast<char*>(memory.data()) + static_cast<size_t>(i) * cache;
     std::memcpy(at, some.view().data, cache);
-    const View view = View::Contiguous(at, type, {blocks, kKvHeads, kBlock, kHeadDim});
-    if (i % 2 == 0) layers.push_back({.k = view, .v = view});
-    layers.back().v = view;
+    const View view = View::Contiguous(at, type, {blocks, heads.kv_heads, kBlock, heads.head_dim});
+    if (shared || i % 2 == 0) layers.push_back({.k = view, .v = view});
+    layers.back().v = view.Columns(0, value_dim);
   }
   std::vector<int32_t> table(static_cast<size_t>(blocks));
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
@@ -156,7 +168,7 @@ void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, i
   ThreadPool pool(kThreads);
   std::vector<double> ours, reads;
   for (auto _ : state) {
-    reads.push_back(Seconds([&] { Read(pool, memory.data(), cache * 2 * kLayers); }));
+    reads.push_back(Seconds([&] { Read(pool, memory.data(), cache * planes); }));
     ours.push_back(Seconds([&] {
       for (const KvPages& pages : layers) {
         ops.attention(machine, {.q = q,
@@ -173,7 +185,8 @@ void Attend(benchmark::State& state, const Ops& ops, DType type, int64_t rows, i
   state.counters["%probe"] = 100 * Median(reads) / Median(ours);
   double pairs = 0;  // (query, position)
   for (int64_t t = 0; t < tokens; ++t) pairs += static_cast<double>(rows * (context - t));
-  state.counters["GFLOP/s"] = 4 * pairs * kHeads * kHeadDim * kLayers / Median(ours) / 1e9;
+  const auto flops = static_cast<double>(2 * heads.heads * (heads.head_dim + value_dim) * kLayers);
+  state.counters["GFLOP/s"] = pairs * flops / Median(ours) / 1e9;
 }
 
 // All products and operations of one step of a 30-layer model (the default one's shapes): `rows`
@@ -296,6 +309,57 @@ void RunStep(benchmark::State& state, const Ops& ops, DType type, int64_t rows, 
   state.counters["tokens/s"] = static_cast<double>(rows) / Median(ours);
 }
 
+// Convolution and scan of one layer of Mamba 130M for `rows` sequences; nothing is read from far.
+void Recur(benchmark::State& state, const Ops& ops, DType type, int64_t rows, int64_t tokens) {
+  constexpr int64_t kChannels = 1536, kStates = 16, kTaps = 4;
+  const int64_t all = rows * tokens;
+  testing::Tensor both(type, {all, 2 * kChannels}), mixed(type, {all, kChannels}), dt(mixed);
+  testing::Tensor select(type, {all, 2 * kStates}), vector(DType::kF32, {kChannels});
+  testing::Tensor weight(DType::kF32, {kChannels * kTaps}), a(DType::kF32, {kChannels, kStates});
+  testing::Tensor inputs(type, {rows, kTaps - 1, kChannels});
+  testing::Tensor states(DType::kF32, {rows, kStates, kChannels});
+  both.Random(1), dt.Random(2), select.Random(3), vector.Random(4), weight.Random(5);
+  for (int64_t i = 0; i < a.size(); ++i) a.Set(i, -0.5f);
+  std::vector<int32_t> blocks;
+  for (int32_t r = 0; r < rows; ++r) blocks.push_back(r);
+  std::vector<AttentionRow> list;
+  for (int32_t r = 0; r < rows; ++r) {
+    list.push_back({static_cast<int32_t>(r * tokens), static_cast<int32_t>(tokens), 7, &blocks[r]});
+  }
+  testing::Machine machine(kThreads);
+  std::vector<double> conv, scan;
+  for (auto _ : state) {
+    conv.push_back(Seconds([&] {
+      ops.conv(machine, {.x = both.view().Columns(0, kChannels),
+                         .weight = weight,
+                         .bias = &vector.view(),
+                         .taps = kTaps,
+                         .state = inputs,
+                         .rows = list.data(),
+                         .row_count = static_cast<int32_t>(rows),
+                         .y = mixed});
+    }));
+    scan.push_back(Seconds([&] {
+      ops.scan(machine, {.x = mixed,
+                         .dt = dt,
+                         .gate = both.view().Columns(kChannels, kChannels),
+                         .b = select.view().Columns(0, kStates),
+                         .c = select.view().Columns(kStates, kStates),
+                         .a = a,
+                         .d = vector,
+                         .dt_bias = vector,
+                         .state = states,
+                         .rows = list.data(),
+                         .row_count = static_cast<int32_t>(rows),
+                         .y = mixed});
+    }));
+    state.SetIterationTime(conv.back() + scan.back());
+  }
+  state.counters["conv_us"] = 1e6 * Median(conv);
+  state.counters["scan_us"] = 1e6 * Median(scan);
+  state.counters["ns/state"] = 1e9 * Median(scan) / static_cast<double>(all * kChannels * kStates);
+}
+
 void Register() {
   const auto add = [](const std::string& name, int iterations, auto body) {
     benchmark::RegisterBenchmark(name.c_str(), body)
@@ -335,16 +399,25 @@ void Register() {
               RunStep(s, *ops, type, rows, context);
             });
       }
+      for (const auto& [rows, tokens] : {std::pair<int64_t, int64_t>{1, 1}, {32, 1}, {1, 512}}) {
+        add("recur/rows" + std::to_string(rows) + "/tokens" + std::to_string(tokens) + end, 15,
+            [ops, type, rows = rows, tokens = tokens](benchmark::State& s) {
+              Recur(s, *ops, type, rows, tokens);
+            });
+      }
       for (const auto& [rows, context, tokens] : {std::array<int64_t, 3>{1, 512, 1},
                                                   {1, 4096, 1},
                                                   {16, 512, 1},
                                                   {1, 512, 512},
                                                   {1, 4096, 512}}) {
-        add("attention/rows" + std::to_string(rows) + "/context" + std::to_string(context) +
-                "/tokens" + std::to_string(tokens) + end,
-            9, [ops, type, rows = rows, context = context, tokens = tokens](benchmark::State& s) {
-              Attend(s, *ops, type, rows, context, tokens);
-            });
+        const std::string shape = "/rows" + std::to_string(rows) + "/context" +
+                                  std::to_string(context) + "/tokens" + std::to_string(tokens) +
+                                  end;
+        for (const Heads* heads : {&kSmall, &kLatent}) {
+          add((heads == &kSmall ? "attention" : "latent_attention") + shape, 9,
+              [ops, type, heads, rows = rows, context = context, tokens = tokens](
+                  benchmark::State& s) { Attend(s, *ops, type, *heads, rows, context, tokens); });
+        }
       }
     }
   }

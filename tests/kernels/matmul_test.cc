@@ -1,6 +1,7 @@
 // The matrix product: right to a bound on rounding, and the same bits for a row in any company.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -22,7 +23,8 @@ constexpr Types kTypes[] = {
     {DType::kF32, DType::kF32, DType::kF32},   {DType::kBF16, DType::kBF16, DType::kBF16},
     {DType::kBF16, DType::kBF16, DType::kF32}, {DType::kF32, DType::kBF16, DType::kF32},
     {DType::kBF16, DType::kF32, DType::kBF16}, {DType::kF16, DType::kF16, DType::kF16},
-    {DType::kF16, DType::kF16, DType::kF32}};
+    {DType::kF16, DType::kF16, DType::kF32},   {DType::kBF16, DType::kF32, DType::kF32},
+    {DType::kF16, DType::kF32, DType::kF32}};
 
 std::string Name(const Ops& ops, const Types& t, int64_t m, int64_t n, int64_t k) {
   return std::string(ops.instruction_set) + " x=" + std::string(NameOf(t.x)) +
@@ -113,6 +115,43 @@ TEST(Matmul, ARowHasTheSameBitsInALargeBatch) {
   for (const Ops* ops : AllCpuOps()) {
     const bool scalar = ops->instruction_set == "scalar";
     for (const Types& types : kTypes) CheckRows(*ops, types, scalar ? 16 : 48, 1536, {2048}, two);
+  }
+}
+
+// A product for each head has the bits of the same products one by one, in any batch and on any
+// number of threads.
+TEST(Matmul, OfHeadsEqualsEachAlone) {
+  constexpr int64_t kTokens = 29, kHeads = 5, kN = 37, kK = 23, kRow = kHeads * (kK + 6);
+  for (const Ops* ops : AllCpuOps()) {
+    for (const Types& types : kTypes) {
+      SCOPED_TRACE(Name(*ops, types, kTokens, kN, kK));
+      Tensor x(types.x, {kTokens, kRow}), alone(types.y, {kTokens, kHeads * kN});
+      x.Random(1);
+      // The heads' inputs stand apart in a row.
+      const View heads = x.view().SplitColumns(kHeads, kK + 6).Columns(4, kK);
+      std::vector<Weights> weights;
+      std::vector<Packed> packed;
+      Machine one(1), three(3, 1 << 16);
+      for (int64_t h = 0; h < kHeads; ++h) {
+        Tensor w(types.w, {kN, kK});
+        w.Random(static_cast<uint32_t>(2 + h));
+        packed.push_back(weights.emplace_back(*ops, w, types.w).packed);
+        ops->matmul(one, x.view().Columns(h * (kK + 6) + 4, kK), packed[h], nullptr,
+                    alone.view().Columns(h * kN, kN));
+      }
+      for (Machine* machine : {&one, &three}) {
+        for (const int64_t tokens : {int64_t{1}, int64_t{7}, kTokens}) {
+          Tensor y(types.y, {kTokens, kHeads * kN});
+          for (int64_t first = 0; first < kTokens; first += tokens) {
+            const int64_t count = std::min(tokens, kTokens - first);
+            ops->matmul_heads(*machine, heads.Rows(first, count), packed.data(),
+                              y.view().Rows(first, count).SplitColumns(kHeads, kN));
+          }
+          EXPECT_TRUE(y.GuardIntact());
+          EXPECT_TRUE(y.SameBits(alone)) << tokens << " tokens at once";
+        }
+      }
+    }
   }
 }
 

@@ -54,6 +54,34 @@ TEST(Reference, Matmul) {
   }
 }
 
+TEST(Reference, MatmulOfHeadsAndCopy) {
+  Machine machine(2);
+  for (DType type : kFloats) {
+    constexpr int64_t kTokens = 9, kHeads = 3, kN = 33, kK = 40;
+    Tensor x(type, {kTokens, kHeads, kK}), w(type, {kN, kK}), expected(type, {kTokens, kHeads, kN});
+    x.Random(1), w.Random(2);
+    const auto run = [&](const Ops& ops, const View& y) {
+      const Weights weights(ops, w, type);
+      const Packed packed[kHeads] = {weights.packed, weights.packed, weights.packed};
+      ops.matmul_heads(machine, x, packed, y);
+    };
+    const auto copied = [&](const Ops& ops) {
+      Tensor y(type, {kTokens, kHeads, kK});
+      ops.copy(machine, x.view().Columns(3, 7), y.view().Columns(30, 7));
+      return y;
+    };
+    run(ReferenceOps(), expected);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor y(expected);
+      run(*ops, y);
+      ExpectClose(y, expected, 1e-6 * kK, std::string(ops->instruction_set));
+      const Tensor out = copied(*ops);
+      EXPECT_TRUE(out.SameBits(copied(ReferenceOps())));
+      EXPECT_EQ(out.Get(kK + 30), x.Get(kK + 3));
+    }
+  }
+}
+
 TEST(Reference, EmbedAndPack) {
   Machine machine;
   for (DType stored : kFloats) {
@@ -136,17 +164,33 @@ TEST(Reference, RowOperations) {
 
 TEST(Reference, Experts) {
   Machine machine(2);
-  for (const bool renormalise : {false, true}) {
-    Tensor scores(DType::kF32, {40, 9}), expected(DType::kF32, {40, 3}), weights(expected);
-    scores.Random(1);
-    std::vector<uint32_t> wanted(120), ids(120);
-    ReferenceOps().route(machine, scores, renormalise,
-                         View::Contiguous(wanted.data(), DType::kU32, {40, 3}), expected);
+  const Routing routings[] = {
+      {},
+      {.renormalise = true},
+      {.scoring = Scoring::kSigmoid, .renormalise = true, .epsilon = 1e-20f, .scale = 2.5f},
+      {.scale = 16, .groups = 3, .active_groups = 2},
+      {.scoring = Scoring::kSigmoid,
+       .groups = 3,
+       .active_groups = 2,
+       .group_score = GroupScore::kSumOfTwoLargest},
+      {.logits = DType::kBF16, .weights = DType::kBF16, .renormalise = true}};
+  for (const Routing& routing : routings) {
+    Tensor drawn(DType::kF32, {40, 12}), bias(DType::kF32, {12}), expected(DType::kF32, {40, 3});
+    drawn.Random(1), bias.Random(2);
+    const View bias_view = bias;
+    const bool biased = routing.scoring == Scoring::kSigmoid;
+    const auto route = [&](const Ops& ops, const View& weights) {
+      Tensor scores(drawn);
+      std::vector<uint32_t> ids(120);
+      ops.route(machine, routing, scores, biased ? &bias_view : nullptr,
+                View::Contiguous(ids.data(), DType::kU32, {40, 3}), weights);
+      return ids;
+    };
+    const std::vector<uint32_t> wanted = route(ReferenceOps(), expected);
     for (const Ops* ops : AllCpuOps()) {
-      ops->route(machine, scores, renormalise, View::Contiguous(ids.data(), DType::kU32, {40, 3}),
-                 weights);
-      EXPECT_EQ(ids, wanted);
-      ExpectClose(weights, expected, 1e-6, "route");
+      Tensor weights(DType::kF32, {40, 3});
+      EXPECT_EQ(route(*ops, weights), wanted);
+      ExpectClose(weights, expected, routing.weights == DType::kF32 ? 4e-6 : 4e-3, "route");
     }
   }
   for (DType type : kFloats) {
@@ -160,6 +204,22 @@ TEST(Reference, Experts) {
       Tensor sum(x);
       ops->add_rows(machine, sum, row, weights, y);
       EXPECT_TRUE(sum.SameBits(expected)) << ops->instruction_set;
+    }
+  }
+}
+
+TEST(Reference, Sum) {
+  Machine machine;
+  for (DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
+    Tensor a(type, {3, 70}), b(type, {3, 70}), c(type, {3, 70});
+    a.Random(1, 100.0f), b.Random(2), c.Random(3, 0.01f);
+    const void* parts[] = {a.view().data, b.view().data, c.view().data};
+    Tensor expected(type, {3, 70});
+    ReferenceOps().sum(machine, parts, 3, expected);
+    for (const Ops* ops : AllCpuOps()) {
+      Tensor sum(type, {3, 70});
+      ops->sum(machine, parts, 3, sum);
+      EXPECT_TRUE(sum.SameBits(expected)) << ops->instruction_set << " " << NameOf(type);
     }
   }
 }
@@ -183,13 +243,71 @@ TEST(Reference, Rope) {
   }
 }
 
+// Three rows, of which one goes on: both round at the same places.
+TEST(Reference, ConvolutionAndScan) {
+  Machine machine(2);
+  constexpr int64_t kTokens = 60, kChannels = 37, kStates = 20, kTaps = 4;
+  for (DType type : kFloats) {
+    Tensor x(type, {kTokens, kChannels}), dt(x), gate(x), b(type, {kTokens, kStates}), c(b);
+    Tensor weight(DType::kF32, {kChannels * kTaps}), bias(DType::kF32, {kChannels}), d(bias),
+        dt_bias(bias), a(DType::kF32, {kChannels, kStates});
+    x.Random(1), dt.Random(2), gate.Random(3), b.Random(4), c.Random(5), weight.Random(6, 0.5f);
+    bias.Random(7), d.Random(8), dt_bias.Random(9), a.Random(10);
+    for (int64_t i = 0; i < a.size(); ++i) a.Set(i, -static_cast<float>(std::exp(a.Get(i) - 1)));
+    const std::vector<int32_t> blocks = {2, 0, 1};
+    const std::vector<AttentionRow> rows = {
+        {0, 1, 0, &blocks[0]}, {1, 49, 7, &blocks[1]}, {50, 10, 0, &blocks[2]}};
+    struct Result {
+      Tensor inputs, state, mixed, y;
+    };
+    const auto run = [&](const Ops& ops) {
+      Result out{.inputs = Tensor(type, {3, kTaps - 1, kChannels}),
+                 .state = Tensor(DType::kF32, {3, kStates, kChannels}),
+                 .mixed = Tensor(type, {kTokens, kChannels}),
+                 .y = Tensor(type, {kTokens, kChannels})};
+      out.inputs.Random(11), out.state.Random(12);
+      ops.conv(machine, {.x = x,
+                         .weight = weight,
+                         .bias = &bias.view(),
+                         .taps = kTaps,
+                         .state = out.inputs,
+                         .rows = rows.data(),
+                         .row_count = 3,
+                         .y = out.mixed});
+      ops.scan(machine, {.x = x,  // the same for both, so that one rounding does not become many
+                         .dt = dt,
+                         .gate = gate,
+                         .b = b,
+                         .c = c,
+                         .a = a,
+                         .d = d,
+                         .dt_bias = dt_bias,
+                         .state = out.state,
+                         .rows = rows.data(),
+                         .row_count = 3,
+                         .y = out.y});
+      return out;
+    };
+    const Result expected = run(ReferenceOps());
+    // Steps and readings are rounded before they are multiplied and summed.
+    const double share = type == DType::kBF16 ? 1 : type == DType::kF16 ? 0.125 : 1e-4;
+    for (const Ops* ops : AllCpuOps()) {
+      const Result out = run(*ops);
+      EXPECT_TRUE(out.inputs.SameBits(expected.inputs)) << ops->instruction_set;
+      ExpectClose(out.mixed, expected.mixed, 0.04 * share, "conv");
+      ExpectClose(out.state, expected.state, 0.1 * share, "state");
+      ExpectClose(out.y, expected.y, 0.3 * share, "scan");
+    }
+  }
+}
+
 TEST(Reference, PagedAttention) {
   Machine machine(2);
   for (DType type : kFloats) {
     for (DType cache : kFloats) {
-      constexpr int64_t kTokens = 300, kHeads = 6, kKvHeads = 2, kHeadDim = 24, kBlock = 16;
-      Tensor q(type, {kTokens, kHeads, kHeadDim}), k(type, {kTokens, kKvHeads, kHeadDim}), v(k),
-          expected(q);
+      constexpr int64_t kTokens = 300, kHeads = 6, kKvHeads = 2, kHeadDim = 24, kBlock = 16,
+                        kShared = 10;
+      Tensor q(type, {kTokens, kHeads, kHeadDim}), k(type, {kTokens, kKvHeads, kHeadDim}), v(k);
       q.Random(1), k.Random(2), v.Random(3);
       std::vector<int32_t> blocks(19);
       for (int i = 0; i < 19; ++i) blocks[i] = (i * 7 + 3) % 19;
@@ -199,11 +317,14 @@ TEST(Reference, PagedAttention) {
       const AttentionRow row{
           .first_token = 0, .token_count = kTokens, .first_position = 0, .blocks = blocks.data()};
       const float slopes[kHeads] = {0.5f, 0.25f, 0.125f, 0.0625f, 0.75f, 0.01f};
-      for (const int64_t window : {0, 1, 20, 300}) {  // with biases where it is 20 or 300
+      // With biases where the window is 20 or 300, and values within the keys where it is 301.
+      for (const int64_t window : {0, 1, 20, 300, 301}) {
+        const bool shared = window == 301;
+        Tensor expected(type, {kTokens, kHeads, shared ? kShared : kHeadDim});
         const auto run = [&](const Ops& ops, const View& out) {
           Tensor kp(cache, {19, kKvHeads, kBlock, kHeadDim}), vp(kp);
-          const KvPages pages{.k = kp, .v = vp};
-          ops.kv_write(machine, k, v, slot, pages);
+          const KvPages pages{.k = kp, .v = shared ? kp.view().Columns(0, kShared) : vp.view()};
+          ops.kv_write(machine, k, shared ? View{} : v.view(), slot, pages);
           ops.attention(machine, {.q = q,
                                   .out = out,
                                   .pages = pages,
@@ -219,7 +340,7 @@ TEST(Reference, PagedAttention) {
         };
         const auto reference_pages = run(ReferenceOps(), expected);
         for (const Ops* ops : AllCpuOps()) {
-          Tensor out(q);
+          Tensor out(expected);
           const auto pages = run(*ops, out);
           EXPECT_TRUE(pages.first.SameBits(reference_pages.first));
           EXPECT_TRUE(pages.second.SameBits(reference_pages.second));

@@ -16,7 +16,8 @@ KvBlocks::KvBlocks(const std::vector<int32_t>& blocks_per_group,
                    const std::vector<StateGroup>& groups, int64_t step_tokens)
     : step_tokens_(step_tokens) {
   for (size_t g = 0; g < groups.size(); ++g) {
-    groups_.push_back({BlockAllocator(blocks_per_group[g]), groups[g].window});
+    groups_.push_back(
+        {BlockAllocator(blocks_per_group[g]), groups[g].window, groups[g].recurrent()});
   }
 }
 
@@ -25,6 +26,7 @@ int64_t KvBlocks::FirstHeld(const Group& group, int64_t computed) {
 }
 
 int64_t KvBlocks::EndHeld(const Group& group, int64_t computed, int64_t positions) const {
+  if (group.recurrent) return 1;
   return BlocksFor(group.window == 0 ? positions : std::min(positions, computed + step_tokens_));
 }
 
@@ -60,6 +62,8 @@ bool KvBlocks::Grow(Sequence& sequence, int64_t positions, std::vector<BlockUpda
 
 bool KvBlocks::Holds(const Sequence& sequence, int64_t positions) const {
   for (size_t g = 0; g < groups_.size(); ++g) {
+    if (groups_[g].recurrent && sequence.computed != positions) return false;
+    if (groups_[g].recurrent) continue;
     const int64_t first = FirstHeld(groups_[g], positions);
     if (first < BlocksFor(positions) && sequence.blocks[g][first] == kNoBlock) return false;
   }
@@ -71,6 +75,15 @@ void KvBlocks::Share(Sequence& sequence, const Sequence& from, int64_t positions
   sequence.blocks.resize(groups_.size());
   for (size_t g = 0; g < groups_.size(); ++g) {
     std::vector<int32_t>& held = sequence.blocks[g];
+    if (groups_[g].recurrent) {
+      held.push_back(groups_[g].blocks.Take());
+      updates.push_back({.slot = static_cast<uint32_t>(sequence.slot),
+                         .group = static_cast<uint32_t>(g),
+                         .index = 0,
+                         .block = held[0],
+                         .copy_of = from.blocks[g][0]});
+      continue;
+    }
     held.assign(FirstHeld(groups_[g], positions), kNoBlock);
     for (int64_t i = FirstHeld(groups_[g], positions); i < BlocksFor(positions); ++i) {
       held.push_back(from.blocks[g][i]);
@@ -83,6 +96,7 @@ void KvBlocks::Share(Sequence& sequence, const Sequence& from, int64_t positions
 
 bool KvBlocks::Fits(int64_t positions, int64_t shared, int64_t spare) const {
   return std::all_of(groups_.begin(), groups_.end(), [&](const Group& group) {
+    if (group.recurrent) return group.blocks.free() > 0;  // those that run take no second one
     return EndHeld(group, shared, positions) - BlocksFor(shared) + spare <= group.blocks.free();
   });
 }
@@ -96,9 +110,10 @@ void KvBlocks::Release(Sequence& sequence) {
   sequence.blocks.clear();
 }
 
-// Beside full attention a window never runs out first: see PlanKv.
+// Beside full attention a window never runs out first, nor a recurrence beside either: see PlanKv.
 const BlockAllocator& KvBlocks::fullest() const {
   const auto later = [](const Group& a, const Group& b) {  // a runs out after b
+    if (a.recurrent != b.recurrent) return a.recurrent;
     if ((a.window == 0) != (b.window == 0)) return b.window == 0;
     return int64_t{a.blocks.used()} * b.blocks.total() <
            int64_t{b.blocks.used()} * a.blocks.total();

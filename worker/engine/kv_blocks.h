@@ -3,7 +3,9 @@
 //
 // A group of full attention holds all of a sequence's positions. One with a window holds what the
 // tokens to come can see, and room for one step: it takes blocks as the sequence goes on and gives
-// back those that it has passed. What stands in a block table for a passed block is never read.
+// back those that it has passed. What stands in a block table for a passed block is never read. A
+// recurrent group holds one block of each sequence that runs, which tells of all its positions and
+// of no fewer: it is copied where others are shared, and only while its sequence stands there.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +29,7 @@ class KvBlocks {
   // Whether `sequence` still has all that a token after its first `positions` (whole blocks, which
   // it has computed) sees of them.
   bool Holds(const Sequence& sequence, int64_t positions) const;
-  // Lets `sequence`, which holds nothing, hold that too.
+  // Lets `sequence`, which holds nothing, hold that too. There is room for it: see Fits.
   void Share(Sequence& sequence, const Sequence& from, int64_t positions,
              std::vector<BlockUpdate>& updates);
   // Whether Grow to `positions` works for a sequence that holds nothing but may share the first
@@ -43,6 +45,7 @@ class KvBlocks {
   struct Group {
     BlockAllocator blocks;
     int64_t window;
+    bool recurrent;
   };
   // Blocks [first, end) of a sequence that goes on from `computed` positions towards `positions`.
   static int64_t FirstHeld(const Group& group, int64_t computed);

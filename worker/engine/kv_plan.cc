@@ -12,6 +12,7 @@ uint64_t BlocksFor(int64_t positions) { return (positions + kBlockTokens - 1) / 
 // a block does, and admission keeps a block free for each sequence that runs.
 uint64_t MostUsed(const StateGroup& group, const KvLimits& limits, bool beside_full) {
   const uint64_t sequences = limits.max_sequences, context = BlocksFor(limits.context_tokens);
+  if (group.recurrent()) return sequences;
   if (group.window == 0 || !beside_full) return sequences * context;
   return sequences * (std::min(context, BlocksFor(group.window + limits.step_tokens) + 1) + 1);
 }
@@ -20,8 +21,11 @@ uint64_t MostUsed(const StateGroup& group, const KvLimits& limits, bool beside_f
 
 absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
                               uint64_t kv_cache_bytes, uint64_t available_bytes) {
-  const bool any_full = std::any_of(groups.begin(), groups.end(),
-                                    [](const StateGroup& group) { return group.window == 0; });
+  const bool any_full = std::any_of(groups.begin(), groups.end(), [](const StateGroup& group) {
+    return group.window == 0 && !group.recurrent();
+  });
+  const bool any_paged = std::any_of(groups.begin(), groups.end(),
+                                     [](const StateGroup& group) { return !group.recurrent(); });
   const auto blocks_of = [&](const StateGroup& group, uint64_t blocks) {
     return std::min(blocks, MostUsed(group, limits, any_full));
   };
@@ -32,8 +36,10 @@ absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLim
   };
   const uint64_t limit = kv_cache_bytes > 0 ? kv_cache_bytes : available_bytes / 4;
   if (bytes_of(1) > limit) {
-    return ResourceExhausted("--kv-cache-bytes: ", limit, " bytes hold no block of ", kBlockTokens,
-                             " tokens, which takes ", bytes_of(1));
+    const std::string what =
+        any_paged ? Cat("no block of ", kBlockTokens, " tokens") : "no sequence's state";
+    return ResourceExhausted("--kv-cache-bytes: ", limit, " bytes hold ", what, ", which takes ",
+                             bytes_of(1));
   }
   uint64_t blocks = 1;  // the most that fit: all that are useful, or found by halving
   uint64_t too_many =
@@ -49,8 +55,13 @@ absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLim
     plan.blocks_per_group.push_back(static_cast<int32_t>(blocks_of(group, blocks)));
   }
   plan.bytes = bytes_of(blocks);
-  plan.context_tokens =
-      std::min<int64_t>(limits.context_tokens, static_cast<int64_t>(blocks) * kBlockTokens);
+  plan.context_tokens = limits.context_tokens;
+  if (any_paged) {
+    plan.context_tokens =
+        std::min<int64_t>(limits.context_tokens, static_cast<int64_t>(blocks) * kBlockTokens);
+  }
+  // A context and the token after it, which the gateway counts.
+  plan.block_tokens = any_paged ? kBlockTokens : plan.context_tokens + 1;
   return plan;
 }
 

@@ -52,11 +52,19 @@ class AttentionLayer final : public Layer {
   struct Buffers {
     View qkv;   // [tokens, (heads + 2 * kv_heads) * head_dim]
     View seen;  // [tokens, heads * head_dim]
+    View rows;  // [tokens, all ranks' heads * head_dim], with row norms on several ranks
   };
   Buffers Take(Workspace& workspace, DType type, int64_t tokens) const;
+  void CutHeads(WeightPlan& plan, Axis& heads, Axis& kv_heads);
+  absl::Status NormWholeRows(const StepContext& step, const View& q, const View& k,
+                             const View& rows) const;
 
   Attention spec_;
   int64_t hidden_;
+  HeadParts here_;                    // the heads of this rank
+  int64_t heads_ = 0, kv_heads_ = 0;  // how many these are
+  bool owns_keys_ = true;             // of the ranks that hold these keys, the first
+  bool gathers_ = false;              // norms of rows that are cut: see NormWholeRows
   int rope_;
   StatePlace place_;
   Linear qkv_, out_;

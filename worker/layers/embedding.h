@@ -1,5 +1,6 @@
 // Token embedding, with learned positions where a model has them, and the head that turns hidden
-// states into logits. A tied head is the embedding's own matrix: one packed copy serves both.
+// states into logits. A tied head is the embedding's own matrix: one packed copy serves both. Both
+// are cut along the vocabulary: a rank embeds the tokens that it has, and gives their logits.
 #pragma once
 
 #include "worker/layers/layer.h"
@@ -18,38 +19,34 @@ struct EmbeddingSpec {
 
 class EmbeddingAndHead {
  public:
+  // For logits of several ranks, whose parts are as long as the longest.
+  struct Buffers {
+    View part;   // [rows, longest part] f32; with one rank nothing
+    View parts;  // [ranks, rows, longest part]
+  };
+
   explicit EmbeddingAndHead(const EmbeddingSpec& spec) : spec_(spec) {}
 
-  void Declare(WeightPlan& plan) {
-    const Axis vocab{"vocab", spec_.vocabulary, 1}, hidden{"hidden", spec_.hidden, 0};
-    plan.Matrix(&table_, {{"embed.weight", {vocab, hidden}}});
-    if (!spec_.tied) plan.Matrix(&head_, {{"head.weight", {vocab, hidden}}});
-    if (spec_.head_bias) plan.Vector(&head_bias_, {{"head.bias", {vocab}}});
-    if (spec_.positions > 0) {
-      const Axis positions{"positions", spec_.positions, 0};
-      plan.Matrix(&position_table_, {{"positions.weight", {positions, hidden}}});
-    }
-  }
-  // ids: [tokens] u32 below the vocabulary's size; positions: the same, below the learned ones,
-  // read where there are such; y, h (scratch): [tokens, hidden]
-  void Embed(const StepContext& step, const View& ids, const View& positions, const View& h,
-             const View& y) const {
-    step.ops->embed(step.op, ids, table_, spec_.scale, y);
-    if (spec_.positions == 0) return;
-    step.ops->embed(step.op, positions, position_table_, 1.0f, h);
-    step.ops->add(step.op, y, h);
-  }
-  // x: [rows, hidden]; logits: [rows, vocabulary] f32
-  void Logits(const StepContext& step, const View& x, const View& logits) const {
-    step.ops->matmul(step.op, x, spec_.tied ? table_ : head_,
-                     spec_.head_bias ? &head_bias_ : nullptr, logits);
-    if (spec_.logit_scale != 1 || spec_.logit_cap > 0) {
-      step.ops->scale(step.op, logits, spec_.logit_scale, spec_.logit_cap);
-    }
-  }
+  void Declare(WeightPlan& plan);
+  // For Logits of up to `rows` rows.
+  Buffers Take(Workspace& workspace, int64_t rows, int ranks) const;
+  // ids: [tokens] u32, counted from the first that this rank has: others give nothing. positions:
+  // [tokens] u32 below the learned ones, read where there are such; y, h (scratch): [tokens,
+  // hidden]
+  absl::Status Embed(const StepContext& step, const View& ids, const View& positions, const View& h,
+                     const View& y) const;
+  // x: [rows, hidden]; logits: [rows, vocabulary] f32, of all ranks on every rank
+  absl::Status Logits(const StepContext& step, const View& x, const Buffers& buffers,
+                      const View& logits) const;
+
+  // The first token of this rank's part.
+  int64_t first_token() const { return vocab_.begin(); }
 
  private:
+  void PartOfLogits(const StepContext& step, const View& x, const View& logits) const;
+
   EmbeddingSpec spec_;
+  Axis vocab_;
   Packed table_, head_, position_table_;
   View head_bias_;  // [vocabulary] f32
 };

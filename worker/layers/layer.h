@@ -20,7 +20,7 @@ namespace shardline {
 
 // Where the step's tokens live in one state group.
 struct GroupStep {
-  View slots;                      // [tokens] i64: block * kBlockTokens + offset
+  View slots;                      // [tokens] i64: block * kBlockTokens + offset; recurrent: none
   std::vector<AttentionRow> rows;  // one per plan row
 };
 
@@ -39,6 +39,7 @@ struct StepContext {
   int64_t tokens = 0;
   std::span<const GroupStep> groups;
   std::span<const RopeStep> ropes;
+  bool partial = false;  // layers leave each rank's part of their result unsummed
 };
 
 // Where a layer's state is: set by the model when the groups are known.
@@ -51,14 +52,15 @@ class Layer {
  public:
   virtual ~Layer() = default;
 
-  // Adds the layer's slots; their names begin with `prefix`.
+  // Adds the layer's slots, cut for the plan's rank; their names begin with `prefix`. Called before
+  // all others.
   virtual void Declare(const std::string& prefix, WeightPlan& plan) = 0;
   // The group this layer's state belongs to, with layers = 1; nullopt for a layer without state.
   virtual std::optional<StateGroup> state(DType type) const { return std::nullopt; }
   virtual void PlaceState(StatePlace place) {}
   // Takes what Forward takes, from a workspace that measures.
   virtual void Plan(Workspace& workspace, DType type, int64_t tokens) const = 0;
-  // x, y: [tokens, hidden], may be the same.
+  // x, y: [tokens, hidden], may be the same. y is the sum over ranks, unless the step is partial.
   virtual absl::Status Forward(const StepContext& step, Workspace workspace, const View& x,
                                const View& y) = 0;
 };

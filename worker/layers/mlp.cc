@@ -3,8 +3,14 @@
 
 namespace shardline {
 
+Axis FfnAxis(int64_t inner, Split split) {
+  constexpr int64_t kQuantisedBlock = 32;
+  return {"ffn", inner, inner >= kQuantisedBlock * split.ranks ? kQuantisedBlock : 1};
+}
+
 void MlpLayer::Declare(const std::string& prefix, WeightPlan& plan) {
-  const Axis inner{"ffn", spec_.inner, 1}, hidden{"hidden", hidden_, 0};
+  const Axis inner = plan.Cut(FfnAxis(spec_.inner, plan.split)), hidden{"hidden", hidden_, 0};
+  inner_ = inner.local();
   std::vector<Linear::Part> parts = {{prefix + ".up", inner}};
   if (spec_.gated) parts.insert(parts.begin(), {prefix + ".gate", inner});
   gate_up_.Declare(parts, hidden, spec_.bias, plan);
@@ -13,11 +19,11 @@ void MlpLayer::Declare(const std::string& prefix, WeightPlan& plan) {
 
 MlpLayer::Buffers MlpLayer::Take(Workspace& workspace, DType type, int64_t tokens) const {
   if (!spec_.gated) {
-    const View up = workspace.Take(type, {tokens, spec_.inner});
+    const View up = workspace.Take(type, {tokens, inner_});
     return {.gate_up = up, .product = up};
   }
-  return {.gate_up = workspace.Take(type, {tokens, 2 * spec_.inner}),
-          .product = workspace.Take(type, {tokens, spec_.inner})};
+  return {.gate_up = workspace.Take(type, {tokens, 2 * inner_}),
+          .product = workspace.Take(type, {tokens, inner_})};
 }
 
 absl::Status MlpLayer::Forward(const StepContext& step, Workspace workspace, const View& x,
@@ -25,8 +31,8 @@ absl::Status MlpLayer::Forward(const StepContext& step, Workspace workspace, con
   const Buffers buffers = Take(workspace, x.type, step.tokens);
   gate_up_.Forward(step, x, buffers.gate_up);
   if (spec_.gated) {
-    step.ops->gated(step.op, spec_.activation, buffers.gate_up.Columns(0, spec_.inner),
-                    buffers.gate_up.Columns(spec_.inner, spec_.inner), buffers.product);
+    step.ops->gated(step.op, spec_.activation, buffers.gate_up.Columns(0, inner_),
+                    buffers.gate_up.Columns(inner_, inner_), buffers.product);
   } else {
     step.ops->activate(step.op, spec_.activation, buffers.product);
   }

@@ -14,6 +14,9 @@ struct Mlp {
   bool gated = true;
 };
 
+// Its cuts fall on the borders of quantised blocks where there are enough for all ranks.
+Axis FfnAxis(int64_t inner, Split split);
+
 class MlpLayer final : public Layer {
  public:
   MlpLayer(const Mlp& spec, int64_t hidden) : spec_(spec), hidden_(hidden) {}
@@ -34,6 +37,7 @@ class MlpLayer final : public Layer {
 
   Mlp spec_;
   int64_t hidden_;
+  int64_t inner_ = 0;  // on this rank
   Linear gate_up_, down_;
 };
 

@@ -26,9 +26,11 @@ class NormLayer {
   NormLayer(const NormSpec& spec, int64_t size, int64_t heads = 0)
       : spec_(spec), size_(size), heads_(heads) {}
 
-  void Declare(const std::string& name, WeightPlan& plan) {
-    if (spec_.has_weight) plan.Vector(&weight_, Slots(name, "weight", spec_.weight));
-    if (spec_.has_bias) plan.Vector(&bias_, Slots(name, "bias", VectorForm::kRounded));
+  // `here`: the heads of this rank, where heads have weights of their own; none: all.
+  void Declare(const std::string& name, WeightPlan& plan,
+               std::optional<AxisRange> here = std::nullopt) {
+    if (spec_.has_weight) plan.Vector(&weight_, Slots(name, "weight", spec_.weight, here));
+    if (spec_.has_bias) plan.Vector(&bias_, Slots(name, "bias", VectorForm::kRounded, here));
   }
   // x, y: [tokens, size] or [tokens, heads, size], may be the same.
   void Forward(const StepContext& step, const View& x, const View& y) const {
@@ -41,12 +43,17 @@ class NormLayer {
   }
 
  private:
-  std::vector<WeightSlot> Slots(const std::string& name, const char* kind, VectorForm form) const {
-    const std::vector<Axis> axes = {{"norm", size_, 0}};
-    if (heads_ == 0) return {{.name = Cat(name, ".", kind), .axes = axes, .form = form}};
+  std::vector<WeightSlot> Slots(const std::string& name, const char* kind, VectorForm form,
+                                std::optional<AxisRange> here) const {
+    Axis axis{"norm", size_, 0};
+    if (heads_ == 0) return {{.name = Cat(name, ".", kind), .axes = {axis}, .form = form}};
     std::vector<WeightSlot> slots;
     for (int64_t h = 0; h < heads_; ++h) {
-      slots.push_back({.name = Cat(name, ".", h, ".", kind), .axes = axes, .form = form});
+      if (here && (h < here->begin || h >= here->end))
+        axis.part = AxisRange{};
+      else
+        axis.part.reset();
+      slots.push_back({.name = Cat(name, ".", h, ".", kind), .axes = {axis}, .form = form});
     }
     return slots;
   }

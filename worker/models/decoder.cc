@@ -13,6 +13,9 @@ namespace {
 std::unique_ptr<Layer> MakeLayer(const Attention& spec, int64_t hidden, int rope) {
   return std::make_unique<AttentionLayer>(spec, hidden, rope);
 }
+std::unique_ptr<Layer> MakeLayer(const LatentAttention& spec, int64_t hidden, int rope) {
+  return std::make_unique<LatentAttentionLayer>(spec, hidden, rope);
+}
 std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
   return std::make_unique<MlpLayer>(spec, hidden);
 }
@@ -20,6 +23,40 @@ std::unique_ptr<Layer> MakeLayer(const Mlp& spec, int64_t hidden, int) {
 std::unique_ptr<Layer> MakeLayer(const Moe& spec, int64_t hidden, int) {
   return std::make_unique<MoeLayer>(spec, hidden);
 }
+std::unique_ptr<Layer> MakeLayer(const Mamba& spec, int64_t hidden, int) {
+  return std::make_unique<MambaLayer>(spec, hidden);
+}
+std::unique_ptr<Layer> MakeLayer(std::monostate, int64_t, int) { return nullptr; }
+
+Rope RopeOf(const Attention& spec) { return spec.rope; }
+Rope RopeOf(const LatentAttention& spec) { return spec.rope; }
+Rope RopeOf(const Mamba&) { return {}; }
+
+// What a part asks of the scratch memory.
+void Raise(const Attention& spec, ScratchLimits& limits) {
+  limits.heads = std::max(limits.heads, spec.heads);
+  limits.kv_heads = std::max(limits.kv_heads, spec.kv_heads);
+  limits.head_dim = std::max(limits.head_dim, spec.head_dim);
+  limits.hidden = std::max(limits.hidden, spec.heads * spec.head_dim);
+}
+void Raise(const LatentAttention& spec, ScratchLimits& limits) {
+  const int64_t key = spec.kv_rank + spec.rope.rot_dim;
+  limits.heads = std::max(limits.heads, spec.heads);
+  limits.kv_heads = std::max<int64_t>(limits.kv_heads, 1);
+  limits.head_dim = std::max(limits.head_dim, key);
+  limits.hidden =
+      std::max({limits.hidden, spec.heads * std::max(key, spec.value_dim), spec.q_rank});
+}
+void Raise(const Mamba& spec, ScratchLimits& limits) {
+  limits.hidden = std::max({limits.hidden, spec.inner, spec.dt_rank});
+}
+void Raise(const Mlp& spec, ScratchLimits& limits) {
+  limits.hidden = std::max(limits.hidden, spec.inner);
+}
+void Raise(const Moe& spec, ScratchLimits& limits) {
+  limits.hidden = std::max({limits.hidden, spec.inner, spec.shared ? spec.shared->inner : 0});
+}
+void Raise(std::monostate, ScratchLimits&) {}
 
 // As an element of the model's type holds it.
 float RoundTo(DType type, double x) {
@@ -33,8 +70,8 @@ bool IsParallel(const Block& block) {
 }
 
 bool SameGroup(const StateGroup& a, const StateGroup& b) {
-  return a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
-         a.window == b.window;
+  return a.all_kv_heads == b.all_kv_heads && a.head_dim == b.head_dim && a.type == b.type &&
+         a.window == b.window && a.shared_values == b.shared_values && a.parts == b.parts;
 }
 
 }  // namespace
@@ -53,6 +90,7 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
                   .logit_scale = static_cast<float>(spec_.logit_scale),
                   .logit_cap = static_cast<float>(spec_.logit_cap)}),
       final_norm_(spec_.final_norm, spec_.hidden) {
+  plan_.split = {options_.group->rank(), options_.group->size()};
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
   for (size_t i = 0; i < spec_.blocks.size(); ++i) {
@@ -68,7 +106,7 @@ absl::Status Decoder::Start(MappedMemory weights, ModelInfo info) {
 }
 
 void Decoder::AddBlock(const Block& block, int64_t index) {
-  const Rope& rope = std::get<Attention>(block.mixer).rope;
+  const Rope rope = std::visit([](const auto& mixer) { return RopeOf(mixer); }, block.mixer);
   const auto known = std::find(ropes_.begin(), ropes_.end(), rope);
   const auto rope_index = static_cast<int>(known - ropes_.begin());
   if (known == ropes_.end() && rope.rot_dim > 0) {
@@ -79,7 +117,8 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   const NormLayer norm(block.norm, spec_.hidden);
   std::optional<NormLayer> norm1, norm2, norm_out;
   if (block.residual != Residual::kPostNorm) norm1 = norm2 = norm;
-  if (block.residual == Residual::kParallel) norm2.reset();
+  const bool has_ffn = !std::holds_alternative<std::monostate>(block.ffn);
+  if (block.residual == Residual::kParallel || !has_ffn) norm2.reset();
   if (block.residual == Residual::kSandwich || block.residual == Residual::kPostNorm) {
     norm_out = norm;
   }
@@ -95,10 +134,10 @@ void Decoder::AddBlock(const Block& block, int64_t index) {
   run.mixer->Declare(Cat(index, ".attn"), plan_);
   if (run.norm1_out) run.norm1_out->Declare(Cat(index, ".norm1_out"), plan_);
   if (run.norm2) run.norm2->Declare(Cat(index, ".norm2"), plan_);
-  run.ffn->Declare(Cat(index, ".mlp"), plan_);
+  if (run.ffn) run.ffn->Declare(Cat(index, ".mlp"), plan_);
   if (run.norm2_out) run.norm2_out->Declare(Cat(index, ".norm2_out"), plan_);
   PlaceState(*run.mixer);
-  PlaceState(*run.ffn);
+  if (run.ffn) PlaceState(*run.ffn);
 }
 
 void Decoder::PlaceState(Layer& layer) {
@@ -118,13 +157,10 @@ ScratchLimits Decoder::Limits() const {
   ScratchLimits limits{.max_tokens = options_.max_batch_tokens,
                        .max_context = options_.max_context,
                        .hidden = spec_.hidden};
+  const auto raise = [&limits](const auto& part) { Raise(part, limits); };
   for (const Block& block : spec_.blocks) {
-    const auto& attention = std::get<Attention>(block.mixer);
-    const int64_t inner = std::visit([](const auto& ffn) { return ffn.inner; }, block.ffn);
-    limits.heads = std::max(limits.heads, attention.heads);
-    limits.kv_heads = std::max(limits.kv_heads, attention.kv_heads);
-    limits.head_dim = std::max(limits.head_dim, attention.head_dim);
-    limits.hidden = std::max({limits.hidden, attention.heads * attention.head_dim, inner});
+    std::visit(raise, block.mixer);
+    std::visit(raise, block.ffn);
   }
   return limits;
 }
@@ -135,6 +171,7 @@ size_t Decoder::LayerBytes() const {
   for (const RunBlock& block : blocks_) {
     for (const Layer* layer : {block.mixer.get(), block.ffn.get()}) {
       Workspace measure;
+      if (layer == nullptr) continue;
       layer->Plan(measure, type_, options_.max_batch_tokens);
       most = std::max(most, measure.used());
     }
@@ -145,8 +182,11 @@ size_t Decoder::LayerBytes() const {
 void Decoder::Carve(Workspace& arena) {
   const int64_t tokens = options_.max_batch_tokens;
   ids_ = arena.Take(DType::kU32, {tokens});
-  x_ = arena.Take(type_, {tokens, spec_.hidden});
+  head_memory_ = embedding_.Take(arena, std::min(tokens, kLogitRows), options_.group->size());
+  const DType stream = spec_.wide_stream ? DType::kF32 : type_;
+  x_ = arena.Take(stream, {tokens, spec_.hidden});
   h_ = arena.Take(type_, {tokens, spec_.hidden});
+  wanted_x_ = stream == type_ ? h_ : arena.Take(stream, {tokens, spec_.hidden});
   if (spec_.learned_positions > 0) positions_ = arena.Take(DType::kU32, {tokens});
   if (std::any_of(spec_.blocks.begin(), spec_.blocks.end(), IsParallel)) {
     mixed_ = arena.Take(type_, {tokens, spec_.hidden});
@@ -155,7 +195,9 @@ void Decoder::Carve(Workspace& arena) {
     cos_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
     sin_[i] = arena.Take(DType::kF32, {tokens, ropes_[i].rot_dim / 2});
   }
-  for (View& slots : slots_) slots = arena.Take(DType::kI64, {tokens});
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].recurrent()) slots_[g] = arena.Take(DType::kI64, {tokens});
+  }
   layer_memory_ = arena.Take(DType::kU8, {static_cast<int64_t>(LayerBytes())});
   const size_t scratch =
       options_.ops->scratch_bytes(Limits(), options_.threads ? options_.thread_count : 1);
@@ -220,7 +262,8 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
   const auto tokens = static_cast<int64_t>(plan.tokens.size());
   step_.state = &state;
   step_.tokens = tokens;
-  std::memcpy(ids_.data, plan.tokens.data(), tokens * sizeof(uint32_t));
+  const auto first_token = static_cast<uint32_t>(embedding_.first_token());
+  for (int64_t i = 0; i < tokens; ++i) ids_.as<uint32_t>()[i] = plan.tokens[i] - first_token;
   for (size_t i = 0; i < ropes_.size(); ++i) {
     rope_steps_[i] = {cos_[i].Rows(0, tokens), sin_[i].Rows(0, tokens)};
     rope_tables_[i].Fill(plan, rope_steps_[i].cos, rope_steps_[i].sin);
@@ -231,12 +274,13 @@ void Decoder::FillStep(const StepPlan& plan, StateStorage& state) {
               positions_.as<uint32_t>() + row.first_token + row.token_count, row.first_position);
   }
   for (size_t g = 0; g < groups_.size(); ++g) {
-    group_steps_[g].slots = slots_[g].Rows(0, tokens);
+    const bool paged = !groups_[g].recurrent();
+    if (paged) group_steps_[g].slots = slots_[g].Rows(0, tokens);
     group_steps_[g].rows.clear();
     auto* slots = slots_[g].as<int64_t>();
     for (const PlanRow& row : plan.rows) {
       const int32_t* blocks = state.blocks(static_cast<int>(g), row.slot);
-      for (int32_t i = 0; i < row.token_count; ++i) {
+      for (int32_t i = 0; paged && i < row.token_count; ++i) {
         const int32_t position = row.first_position + i;
         slots[row.first_token + i] =
             int64_t{blocks[position / kBlockTokens]} * kBlockTokens + position % kBlockTokens;
@@ -269,16 +313,20 @@ absl::Status Decoder::Run(const RunBlock& block, const View& x, const View& h) {
     case Residual::kSandwich:
     case Residual::kPostNorm:
       SL_RETURN_IF_ERROR(RunPart(block.norm1, *block.mixer, block.norm1_out, block.scale, x, h));
+      if (!block.ffn) return absl::OkStatus();
       return RunPart(block.norm2, *block.ffn, block.norm2_out, block.scale, x, h);
     case Residual::kParallel:
     case Residual::kParallelTwoNorms: {
       const Workspace memory(static_cast<std::byte*>(layer_memory_.data), layer_memory_.bytes());
       const View mixed = mixed_.Rows(0, step_.tokens);
+      StepContext partial = step_;  // the two parts' sum is summed over ranks once
+      partial.partial = true;
       block.norm1->Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.mixer->Forward(step_, memory, h, mixed));
+      SL_RETURN_IF_ERROR(block.mixer->Forward(partial, memory, h, mixed));
       if (block.norm2) block.norm2->Forward(step_, x, h);
-      SL_RETURN_IF_ERROR(block.ffn->Forward(step_, memory, h, h));
+      SL_RETURN_IF_ERROR(block.ffn->Forward(partial, memory, h, h));
       step_.ops->add(step_.op, h, mixed);
+      SL_RETURN_IF_ERROR(step_.group->AllReduce(h));
       if (block.scale != 1) step_.ops->scale(step_.op, h, block.scale, 0);
       step_.ops->add(step_.op, x, h);
       break;
@@ -292,10 +340,10 @@ void Decoder::GatherWanted(const StepPlan& plan) {
   wanted_ = static_cast<int64_t>(plan.wanted.size());
   if (wanted_ == 0) return;
   for (int64_t i = 0; i < wanted_; ++i) {
-    std::memcpy(h_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data, spec_.hidden * SizeOf(type_));
+    std::memcpy(wanted_x_.Rows(i, 1).data, x_.Rows(plan.wanted[i], 1).data,
+                spec_.hidden * SizeOf(x_.type));
   }
-  const View rows = h_.Rows(0, wanted_);
-  final_norm_.Forward(step_, rows, rows);
+  final_norm_.Forward(step_, wanted_x_.Rows(0, wanted_), h_.Rows(0, wanted_));
 }
 
 absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
@@ -305,7 +353,7 @@ absl::Status Decoder::Forward(const StepPlan& plan, StateStorage& state) {
   FillStep(plan, state);
   const View x = x_.Rows(0, step_.tokens), h = h_.Rows(0, step_.tokens);
   const View positions = spec_.learned_positions > 0 ? positions_.Rows(0, step_.tokens) : View{};
-  embedding_.Embed(step_, ids_.Rows(0, step_.tokens), positions, h, x);
+  SL_RETURN_IF_ERROR(embedding_.Embed(step_, ids_.Rows(0, step_.tokens), positions, h, x));
   for (const RunBlock& block : blocks_) {
     SL_RETURN_IF_ERROR(Run(block, x, h));
     if (options_.at_work) options_.at_work();
@@ -320,8 +368,8 @@ absl::Status Decoder::Logits(int64_t first, int64_t count, const View& logits) {
       logits.shape[1] != spec_.vocabulary) {
     return Internal("logits of rows ", first, "+", count, " of ", wanted_, " do not fit");
   }
-  if (count > 0) embedding_.Logits(step_, h_.Rows(first, count), logits.Rows(0, count));
-  return absl::OkStatus();
+  if (count == 0) return absl::OkStatus();
+  return embedding_.Logits(step_, h_.Rows(first, count), head_memory_, logits.Rows(0, count));
 }
 
 }  // namespace shardline

@@ -37,7 +37,7 @@ class Decoder final : public Model {
     std::unique_ptr<Layer> mixer;
     std::optional<NormLayer> norm1_out;  // with kSandwich and kPostNorm
     std::optional<NormLayer> norm2;
-    std::unique_ptr<Layer> ffn;
+    std::unique_ptr<Layer> ffn;  // null: none
     std::optional<NormLayer> norm2_out;
     float scale = 1;  // of what is added to the stream
   };
@@ -74,9 +74,11 @@ class Decoder final : public Model {
   View ids_;        // [max tokens] u32
   View positions_;  // [max tokens] u32
   View x_, h_;      // [max tokens, hidden]: residual stream; input and output of layers
+  View wanted_x_;   // the same, wanted rows of the stream; h_ itself where they are of one type
   View mixed_;      // the same, a mixer's output in a parallel block
   std::vector<View> cos_, sin_;  // per rope: [max tokens, rot_dim / 2] f32
   std::vector<View> slots_;      // per group: [max tokens] i64
+  EmbeddingAndHead::Buffers head_memory_;
   View layer_memory_, scratch_;
   std::vector<GroupStep> group_steps_;
   std::vector<RopeStep> rope_steps_;

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 
+#include "worker/models/experts.h"
+
 namespace shardline {
 namespace {
 
 constexpr int64_t kMostHidden = 1 << 20, kMostHeads = 1 << 12, kMostHeadDim = 1 << 10;
 constexpr int64_t kMostLayers = 1 << 10, kMostVocabulary = 1 << 24, kMostContext = 1 << 30;
 constexpr int64_t kUnstatedContext = 32768;  // of a GGUF file that does not tell
-constexpr double kMostEps = 1;
 
 int64_t Size(HfConfig& config, std::string_view key, int64_t most, int64_t fallback) {
   if (key.empty()) return fallback;
@@ -27,23 +28,6 @@ ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const NormSpec& n
   ModelSpec spec{.final_norm = norm};
   spec.blocks.assign(layers, Block{.norm = norm, .mixer = attention, .ffn = mlp});
   return spec;
-}
-
-// A softmax router whose chosen weights sum to one: what llama.cpp computes for Mixtral and Qwen3.
-Moe MoeFromGguf(GgufConfig& config, const Mlp& mlp) {
-  constexpr int64_t kSoftmax = 1;
-  if (config.Int("*.expert_gating_func", 0, 1 << 16, kSoftmax) != kSoftmax) {
-    config.Refuse("*.expert_gating_func", "is not 1, softmax");
-  }
-  if (config.Int("*.expert_shared_count", 0, kMostExperts, 0) != 0) {
-    config.Refuse("*.expert_shared_count", "is not 0: shared experts are not served");
-  }
-  const double scale = config.Float("*.expert_weights_scale", 1);
-  if (scale != 0 && scale != 1) config.Refuse("*.expert_weights_scale", "is not 1");
-  return {.experts = config.Int("*.expert_count", 1, kMostExperts),
-          .active = config.Int("*.expert_used_count", 1, kMostExperts),
-          .inner = config.Int("*.expert_feed_forward_length", 1, kMostHidden, mlp.inner),
-          .renormalise = config.Bool("*.expert_weights_norm", true)};
 }
 
 }  // namespace
@@ -79,7 +63,7 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec =
       MakeSpec(attention, mlp, norm, Size(config, keys.layers, kMostLayers, defaults.layers));
-  spec.vocabulary = Size(config, "vocab_size", kMostVocabulary, defaults.vocabulary);
+  spec.vocabulary = Size(config, keys.vocabulary, kMostVocabulary, defaults.vocabulary);
   spec.hidden = hidden;
   spec.context = Size(config, keys.context, kMostContext, defaults.context);
   spec.tied_head = config.Bool("tie_word_embeddings", defaults.tied_head);
@@ -88,8 +72,7 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
 
 // What GGUF's metadata leaves out (biases, a tied head) shows in which tensors there are.
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts) {
-  const bool mixture = config.Int("*.expert_count", 0, kMostExperts, 0) > 0;
-  if (mixture && !experts) {
+  if (!experts && config.Int("*.expert_count", 0, kMostExperts, 0) > 0) {
     config.Refuse("*.expert_count", "is not 0: this architecture's mixtures are not served");
   }
   const int64_t hidden = config.Int("*.embedding_length", 1, kMostHidden);
@@ -102,8 +85,9 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
                   checkpoint.Find("blk.0.attn_qkv.bias") != nullptr,
       .out_bias = checkpoint.Find("blk.0.attn_output.bias") != nullptr,
   };
-  if (config.Int("*.attention.value_length", 1, kMostHeadDim, attention.head_dim) !=
-      attention.head_dim) {
+  const bool latent = config.Has("*.attention.kv_lora_rank");
+  if (!latent && config.Int("*.attention.value_length", 1, kMostHeadDim, attention.head_dim) !=
+                     attention.head_dim) {
     config.Refuse("*.attention.value_length", "is not the key length");
   }
   const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),
@@ -119,7 +103,6 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   spec.hidden = hidden;
   spec.context = config.Int("*.context_length", 1, kMostContext, kUnstatedContext);
   spec.tied_head = checkpoint.Find("output.weight") == nullptr;
-  if (mixture && experts) spec.blocks[0].ffn = MoeFromGguf(config, mlp);
   return spec;
 }
 
@@ -182,15 +165,14 @@ std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
   return sliding;
 }
 
-void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
-  constexpr int64_t kDefaultWindow = 4096, kDefaultFullLayers = 28;
-  constexpr int64_t kAllLayers = int64_t{1} << 30;
+void AddWindows(HfConfig& config, ModelSpec& spec, bool (*slides)(int64_t, int64_t)) {
+  constexpr int64_t kDefaultWindow = 4096, kDefaultLayers = 28;
   const bool asked = config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window");
-  const int64_t full =
-      asked ? config.Int("max_window_layers", 0, kAllLayers, kDefaultFullLayers) : kAllLayers;
-  const std::vector<bool> sliding = SlidingLayers(
-      config, static_cast<int64_t>(spec.blocks.size()),
-      [](int64_t layer, int64_t full_layers) { return layer >= full_layers; }, full);
+  if (!asked) slides = [](int64_t, int64_t) { return false; };
+  const int64_t layers =
+      asked ? config.Int("max_window_layers", 0, kMostContext, kDefaultLayers) : 0;
+  const std::vector<bool> sliding =
+      SlidingLayers(config, static_cast<int64_t>(spec.blocks.size()), slides, layers);
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     if (!sliding[i]) continue;
     AttentionOf(spec.blocks[i]).window =
@@ -200,6 +182,10 @@ void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
       return;
     }
   }
+}
+
+void AddUpperWindows(HfConfig& config, ModelSpec& spec) {
+  AddWindows(config, spec, [](int64_t layer, int64_t full) { return layer >= full; });
 }
 
 NameTable HfNames(std::string_view prefix) {
@@ -255,7 +241,12 @@ NameTable GgufNames(RowOrder order) {
                     // Files of 2023 have a tensor for every expert.
                     ExpertRule("gate"),
                     ExpertRule("up"),
-                    ExpertRule("down")},
+                    ExpertRule("down"),
+                    {"*.mlp.choice", "blk.*.exp_probs_b"},
+                    {"*.mlp.shared.gate", "blk.*.ffn_gate_shexp"},
+                    {"*.mlp.shared.up", "blk.*.ffn_up_shexp"},
+                    {"*.mlp.shared.down", "blk.*.ffn_down_shexp"},
+                    {"*.mlp.shared_gate", "blk.*.ffn_gate_inp_shexp"}},
           // The first three are read with the rope.
           .ignored = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
                       "blk.*.attn_rot_embd"}};

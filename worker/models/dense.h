@@ -24,7 +24,7 @@ struct HfDefaults {
 
 // What a configuration calls the sizes. Empty: it does not tell.
 struct HfKeys {
-  std::string_view hidden = "hidden_size", inner = "intermediate_size",
+  std::string_view vocabulary = "vocab_size", hidden = "hidden_size", inner = "intermediate_size",
                    layers = "num_hidden_layers", heads = "num_attention_heads",
                    kv_heads = "num_key_value_heads", head_dim = "head_dim",
                    context = "max_position_embeddings", norm_eps = "rms_norm_eps";
@@ -33,10 +33,8 @@ struct HfKeys {
 // Sizes, norms and one kind of block for all layers, without rope, window and biases. What is
 // missing or cannot be served is noted in the configuration.
 ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys = {});
-// `experts`: whether the family may have a mixture of them; then all layers have it, where the file
-// tells of any.
+// `experts`: whether the family may have mixtures of them, which it places itself.
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts = false);
-constexpr int64_t kMostExperts = 1 << 12;
 
 // The attention and the MLP of the first block: what to change before Spread.
 Attention& AttentionOf(Block& block);
@@ -60,8 +58,10 @@ void RequireFalse(HfConfig& config, const std::vector<std::string_view>& keys);
 std::vector<bool> SlidingLayers(HfConfig& config, int64_t layers,
                                 bool (*fallback)(int64_t, int64_t), int64_t argument);
 
-// Qwen's windows: where `use_sliding_window` asks for them, in the layers from `max_window_layers`
-// on or in those that `layer_types` names. After Spread.
+// Qwen's windows: where `use_sliding_window` asks for them, in the layers that `layer_types` names
+// or for which `slides` of the layer and `max_window_layers` is true. After Spread.
+void AddWindows(HfConfig& config, ModelSpec& spec, bool (*slides)(int64_t, int64_t));
+// In those from `max_window_layers` on.
 void AddUpperWindows(HfConfig& config, ModelSpec& spec);
 
 // "<prefix>layers.*.self_attn.q_proj" and so on.

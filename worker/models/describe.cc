@@ -61,7 +61,7 @@ std::string NormText(const NormSpec& norm) {
              norm.has_weight ? "" : ", no weight", norm.has_bias ? ", bias" : "");
 }
 
-std::string AttentionText(const Attention& a) {
+std::string MixerText(const Attention& a) {
   std::string text = Cat(a.heads, " heads, ", a.kv_heads, " kv_heads, head_dim ", a.head_dim, ", ",
                          a.window > 0 ? Cat("window ", a.window) : std::string("no window"));
   if (a.scale > 0) text += Cat(", scale ", a.scale);
@@ -75,7 +75,16 @@ std::string AttentionText(const Attention& a) {
   return text + (a.head_norm && !a.norm_per_head ? ", norms of queries' and keys' heads" : "");
 }
 
-std::string MlpText(const Mlp& mlp) {
+std::string MixerText(const LatentAttention& a) {
+  std::string text =
+      Cat(a.heads, " heads over a latent of ", a.kv_rank, " and a key of ", a.rope.rot_dim,
+          ", keys ", a.nope_dim, " + ", a.rope.rot_dim, ", values ", a.value_dim);
+  if (a.q_rank > 0) text += Cat(", queries from a latent of ", a.q_rank);
+  if (a.scale > 0) text += Cat(", scale ", a.scale);
+  return text + (a.bias ? ", biases" : "");
+}
+
+std::string FfnText(const Mlp& mlp) {
   const auto name = [&]() -> std::string_view {
     switch (mlp.activation) {
       case Activation::kSilu:
@@ -93,6 +102,37 @@ std::string MlpText(const Mlp& mlp) {
              mlp.bias ? ", biases" : "");
 }
 
+std::string FfnText(const Moe& moe) {
+  const Router& router = moe.router;
+  const Routing& routing = router.routing;
+  std::string text = Cat(moe.active, " of ", moe.experts, " experts, inner ", moe.inner, ", ",
+                         routing.scoring == Scoring::kSoftmax ? "softmax" : "sigmoid",
+                         router.in_f32 ? " in f32" : "", router.choice_bias ? ", choice bias" : "");
+  if (routing.groups > 1) {
+    text += Cat(" of the best ", routing.active_groups, " of ", routing.groups, " groups");
+  }
+  if (routing.renormalise) text += ", weights that sum to one";
+  if (routing.scale != 1) text += Cat(", times ", routing.scale);
+  if (!moe.shared) return text;
+  return Cat(text, "; shared: ", FfnText(*moe.shared), moe.shared_gate ? ", gate" : "");
+}
+
+// What a mixer is and how it rotates.
+std::vector<Row> MixerRows(const Attention& attention) {
+  return {{"attn", MixerText(attention)}, {"rope", RopeText(attention.rope)}};
+}
+
+std::vector<Row> MixerRows(const LatentAttention& attention) {
+  return {{"attn", MixerText(attention)}, {"rope", RopeText(attention.rope)}};
+}
+
+std::vector<Row> MixerRows(const Mamba& m) {
+  return {{"mamba",
+           Cat("inner ", m.inner, ", state ", m.state, ", convolution over ", m.taps, ", dt rank ",
+               m.dt_rank, m.bias ? ", biases" : "", m.conv_bias ? "" : ", convolution without bias",
+               m.part_norm ? ", norms of dt, B and C" : "")}};
+}
+
 std::string ResidualText(const Block& block) {
   const std::string scale = block.residual_scale == 1 ? "" : Cat(block.residual_scale, " * ");
   const bool in = block.residual != Residual::kPostNorm;
@@ -107,7 +147,9 @@ std::string ResidualText(const Block& block) {
     const std::string output = Cat(part, "(", input, ")");
     return Cat("x += ", scale, out ? Cat(norm, "_out(", output, ")") : output);
   };
-  return Cat(sum("attn", "norm1"), "; ", sum("mlp", "norm2"));
+  const std::string_view mixer = std::holds_alternative<Mamba>(block.mixer) ? "mamba" : "attn";
+  if (std::holds_alternative<std::monostate>(block.ffn)) return sum(mixer, "norm1");
+  return Cat(sum(mixer, "norm1"), "; ", sum("mlp", "norm2"));
 }
 
 std::string ShapeText(const WeightSlot& slot) {
@@ -115,13 +157,16 @@ std::string ShapeText(const WeightSlot& slot) {
   for (const Axis& axis : slot.axes) {
     text += Cat(text.empty() ? "[" : ", ", axis.name, " ", axis.size);
   }
-  return text + "]";
+  return text + (slot.expert.count > 0 ? Cat("] x ", slot.expert.count) : std::string("]"));
 }
 
 std::string StoredText(const WeightSlot& slot, const Source& source) {
   const int64_t rows = slot.axes[0].size;
   std::string text = Cat(source.tensor->name);
-  if (source.stride != rows) {
+  if (slot.expert.rows > 0 && source.tensor->shape.size() == 2) {
+    text += Cat(" rows ", source.first, "-", source.first + source.run - 1, " of every ",
+                slot.expert.rows, source.transposed ? ", transposed" : "");
+  } else if (source.stride != rows) {
     text += Cat(" rows ", source.first, "-", source.first + source.run - 1);
     if (source.run != rows) text += Cat(" of every ", source.stride);
   }
@@ -177,6 +222,7 @@ class Description {
   void Take(const std::vector<WeightSlot>& slots, const std::vector<Source>& sources) {
     for (size_t i = 0; i < slots.size(); ++i) {
       const int64_t block = BlockOf(slots[i].name);
+      if (slots[i].expert.index > 0) continue;  // like the first
       weights_[block + 1].push_back({Starred(slots[i].name, block), ShapeText(slots[i]),
                                      Starred(StoredText(slots[i], sources[i]), block)});
       for (const Axis& axis : slots[i].axes) {
@@ -206,6 +252,7 @@ class Description {
     if (spec.learned_positions > 0) {
       rows.push_back({"positions", Cat(spec.learned_positions, " learned")});
     }
+    if (spec.wide_stream) rows.push_back({"stream", "f32"});
     std::string logits;
     if (spec.logit_scale != 1) logits = Cat("times ", spec.logit_scale);
     if (spec.logit_cap > 0) {
@@ -217,14 +264,13 @@ class Description {
 
   std::string BlockText(size_t index) const {
     const Block& block = opened_.decoder->spec().blocks[index];
-    const auto& attention = std::get<Attention>(block.mixer);
-    return Cat(Table({{"order", ResidualText(block)},
-                      {"norms", NormText(block.norm)},
-                      {"attn", AttentionText(attention)},
-                      {"rope", RopeText(attention.rope)},
-                      {"mlp", MlpText(std::get<Mlp>(block.ffn))}},
-                     "  "),
-               Table(weights_[index + 1], "  "));
+    std::vector<Row> rows = {{"order", ResidualText(block)}, {"norms", NormText(block.norm)}};
+    for (Row& row : std::visit([](const auto& m) { return MixerRows(m); }, block.mixer)) {
+      rows.push_back(std::move(row));
+    }
+    if (const auto* mlp = std::get_if<Mlp>(&block.ffn)) rows.push_back({"mlp", FfnText(*mlp)});
+    if (const auto* moe = std::get_if<Moe>(&block.ffn)) rows.push_back({"mlp", FfnText(*moe)});
+    return Cat(Table(rows, "  "), Table(weights_[index + 1], "  "));
   }
 
   std::string Blocks() const {
@@ -255,13 +301,31 @@ class Description {
   std::string StateGroups() const {
     std::vector<Row> rows = {
         {"state group", "layers", "kv_heads", "head_dim", "window", "type", "bytes per block"}};
+    std::string recurrent;
     for (const StateGroup& group : opened_.decoder->state_groups()) {
+      if (group.recurrent()) {
+        recurrent += RecurrentText(group);
+        continue;
+      }
       rows.push_back({Cat(rows.size() - 1), Cat(group.layers), Cat(group.kv_heads),
-                      Cat(group.head_dim),
+                      Cat(group.head_dim, group.shared_values > 0
+                                              ? Cat(" (values: ", group.shared_values, " of it)")
+                                              : std::string()),
                       group.window > 0 ? Cat(group.window) : std::string("none"),
                       std::string(NameOf(group.type)), Cat(group.block_bytes())});
     }
-    return Cat(Table(rows, ""), "a block holds ", kBlockTokens, " positions\n");
+    if (rows.size() == 1) return recurrent;
+    return Cat(Table(rows, ""), "a block holds ", kBlockTokens, " positions\n", recurrent);
+  }
+
+  static std::string RecurrentText(const StateGroup& group) {
+    std::vector<Row> rows = {{"recurrent state", "rows", "columns", "type"}};
+    for (const StatePart& part : group.parts) {
+      rows.push_back(
+          {Cat(rows.size() - 1), Cat(part.rows), Cat(part.cols), std::string(NameOf(part.type))});
+    }
+    return Cat(Table(rows, ""), "of ", group.layers, " layers, ", group.block_bytes(),
+               " bytes per sequence\n");
   }
 
   OpenedModel& opened_;

@@ -40,10 +40,15 @@ Residual ResidualOf(HfConfig& config, bool groups) {
 ModelSpec FalconFromHf(HfConfig& config) {
   RefuseQuantised(config);
   RequireFalse(config, {"apply_residual_connection_post_layernorm"});
-  ModelSpec spec =
-      DenseFromHf(config, kDefaults,
-                  {.inner = "", .kv_heads = "", .head_dim = "", .norm_eps = "layer_norm_epsilon"});
-  const bool groups = config.Bool("new_decoder_architecture", false);
+  HfKeys keys{.inner = "", .kv_heads = "", .head_dim = "", .norm_eps = "layer_norm_epsilon"};
+  // Configurations of before July 2023 have other keys, and tell grouped heads by the model's type.
+  if (config.Has("n_embed")) keys.hidden = "n_embed";
+  if (config.Has("n_layer")) keys.layers = "n_layer";
+  if (config.Has("n_head")) keys.heads = "n_head";
+  const std::string_view kv_heads = config.Has("n_head_kv") ? "n_head_kv" : "num_kv_heads";
+  ModelSpec spec = DenseFromHf(config, kDefaults, keys);
+  const bool groups = config.Bool("new_decoder_architecture", false) ||
+                      config.String("model_type", "") == "RefinedWeb";
   MakeFalcon(spec, ResidualOf(config, groups));
   Attention& attention = AttentionOf(spec.blocks[0]);
   Mlp& mlp = MlpOf(spec.blocks[0]);
@@ -51,7 +56,7 @@ ModelSpec FalconFromHf(HfConfig& config) {
   mlp.inner = config.Int("ffn_hidden_size", 1, kMostHidden, 4 * spec.hidden);
   attention.qkv_bias = attention.out_bias = mlp.bias = config.Bool("bias", false);
   if (groups) {
-    attention.kv_heads = config.Int("num_kv_heads", 1, kMostHeads, attention.heads);
+    attention.kv_heads = config.Int(kv_heads, 1, kMostHeads, attention.heads);
   } else if (config.Bool("multi_query", true)) {
     attention.kv_heads = 1;
   }
@@ -101,7 +106,7 @@ NameTable FalconGgufNames(const Checkpoint& checkpoint) {
   return names;
 }
 
-constexpr std::array<std::string_view, 1> kArchitectures = {"FalconForCausalLM"};
+constexpr std::array<std::string_view, 2> kArchitectures = {"FalconForCausalLM", "RWForCausalLM"};
 
 }  // namespace
 

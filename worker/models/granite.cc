@@ -1,5 +1,7 @@
 // Granite: Llama with scaled embeddings, scores, sums and logits. Defaults are those of
 // transformers' GraniteConfig. Source: https://arxiv.org/abs/2408.13359
+#include "worker/models/granite.h"
+
 #include <array>
 
 #include "worker/models/dense.h"
@@ -20,6 +22,8 @@ double Factor(Config& config, std::string_view key) {
   return config.Float(key, kLeastFactor, kMostFactor, 1);
 }
 
+}  // namespace
+
 ModelSpec GraniteFromHf(HfConfig& config) {
   RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
@@ -37,11 +41,11 @@ ModelSpec GraniteFromHf(HfConfig& config) {
   return spec;
 }
 
-ModelSpec GraniteFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+ModelSpec GraniteFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts) {
   if (!config.Bool("*.rope.scaling.finetuned", true)) {
     config.Refuse("*.rope.scaling.finetuned", "is false: Granite without positions is not served");
   }
-  ModelSpec spec = DenseFromGguf(config, checkpoint);
+  ModelSpec spec = DenseFromGguf(config, checkpoint, experts);
   spec.embedding_scale = Factor(config, "*.embedding_scale");
   spec.logit_scale = 1 / Factor(config, "*.logit_scale");
   Block& block = spec.blocks[0];
@@ -55,6 +59,12 @@ ModelSpec GraniteFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   return spec;
 }
 
+namespace {
+
+ModelSpec FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
+  return GraniteFromGguf(config, checkpoint, /*experts=*/false);
+}
+
 constexpr std::array<std::string_view, 1> kArchitectures = {"GraniteForCausalLM"};
 
 }  // namespace
@@ -65,7 +75,7 @@ const Family& GraniteFamily() {
       .hf_architectures = kArchitectures,
       .gguf_architecture = "granite",
       .from_hf = GraniteFromHf,
-      .from_gguf = GraniteFromGguf,
+      .from_gguf = FromGguf,
       .hf_names = [](const Checkpoint&) { return HfNames("model."); },
       .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
       .models = "Granite 3"};

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "worker/models/dense.h"
+#include "worker/models/experts.h"
 #include "worker/models/registry.h"
 #include "worker/models/rope_config.h"
 
@@ -28,6 +29,8 @@ ModelSpec LlamaFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   Spread(spec);
+  PlaceExpertsFromGguf(config, spec,
+                       {.router = {.routing = {.renormalise = true}, .weights_f32 = true}});
   return spec;
 }
 
@@ -57,7 +60,8 @@ const Family& LlamaFamily() {
       .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
       .models = "Llama 1 to 3.3, TinyLlama, SmolLM, Vicuna, CodeLlama, Yi, DeepSeek LLM",
       .goldens =
-          "llama, biases_linear, dynamic, longrope, multi, yarn, yi, bf16, biases_yarn, f16, f32, "
+          "llama, llama3_rope, biases_linear, dynamic, longrope, multi, yarn, yi, bf16, "
+          "biases_yarn, f16, f32, "
           "k_quants, linear, q4_0, q4_1, q5_0, q5_1, q8_0, rope_freqs"};
   return kFamily;
 }

@@ -6,9 +6,6 @@ namespace shardline {
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& options,
                                                    const ProgressFunction& progress) {
-  if (options.group != nullptr && options.group->size() > 1) {
-    return absl::UnimplementedError("a model on several ranks is not served");
-  }
   SL_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options));
   const LoadOptions load{.ops = options.ops,
                          .threads = options.threads,

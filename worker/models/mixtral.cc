@@ -4,6 +4,7 @@
 #include <array>
 
 #include "worker/models/dense.h"
+#include "worker/models/experts.h"
 #include "worker/models/registry.h"
 #include "worker/models/rope_config.h"
 
@@ -32,7 +33,7 @@ ModelSpec MixtralFromHf(HfConfig& config) {
   spec.blocks[0].ffn = Moe{.experts = config.Int("num_local_experts", 1, kMostExperts, 8),
                            .active = config.Int("num_experts_per_tok", 1, kMostExperts, 2),
                            .inner = MlpOf(spec.blocks[0]).inner,
-                           .renormalise = true};
+                           .router = {.routing = {.renormalise = true}, .weights_f32 = true}};
   Spread(spec);
   return spec;
 }

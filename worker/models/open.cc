@@ -1,6 +1,8 @@
 // Checks one thing after the other, so that the first that is wrong is what is told.
 #include "worker/models/open.h"
 
+#include "worker/models/unread_keys.h"
+
 namespace shardline {
 namespace {
 
@@ -22,6 +24,7 @@ absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& check
   Config& config = checkpoint.hf() ? static_cast<Config&>(*checkpoint.hf()) : *checkpoint.gguf();
   ModelSpec spec = checkpoint.hf() ? family.from_hf(*checkpoint.hf())
                                    : family.from_gguf(*checkpoint.gguf(), checkpoint);
+  if (checkpoint.hf()) RefuseUnreadKeys(*checkpoint.hf());
   // What does not fit together is no news where a number only stands in for one that is missing.
   if (config.complete()) {
     for (const std::string& problem : SpecProblems(spec)) config.Note(problem);
@@ -30,11 +33,26 @@ absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& check
   return spec;
 }
 
+// Of all ranks together.
 int64_t CountParameters(const WeightPlan& plan) {
   int64_t count = 0;
-  for (const MatrixTarget& target : plan.matrices) count += target.rows() * target.cols();
-  for (const VectorTarget& target : plan.vectors) count += target.size();
+  const auto add = [&](const std::vector<WeightSlot>& slots) {
+    for (const WeightSlot& slot : slots) {
+      int64_t elements = 1;
+      for (const Axis& axis : slot.axes) elements *= axis.size;
+      count += elements;
+    }
+  };
+  for (const MatrixTarget& target : plan.matrices) add(target.parts);
+  for (const VectorTarget& target : plan.vectors) add(target.parts);
   return count;
+}
+
+absl::Status CheckCuts(const WeightPlan& plan, const std::string& file) {
+  if (plan.problems.empty()) return absl::OkStatus();
+  std::string text;
+  for (const std::string& problem : plan.problems) text += Cat(text.empty() ? "" : "; ", problem);
+  return InvalidArgument(file, ": --tensor-parallel=", plan.split.ranks, " is too many: ", text);
 }
 
 constexpr int64_t kUnstatedContext = 32768;
@@ -70,6 +88,7 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
                .capabilities = std::string(family->capabilities)}};
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
+  SL_RETURN_IF_ERROR(CheckCuts(opened.decoder->plan(), opened.checkpoint->path()));
   opened.info.parameters = CountParameters(opened.decoder->plan());
   return opened;
 }

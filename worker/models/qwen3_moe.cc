@@ -1,9 +1,9 @@
 // Qwen3 with mixtures of experts in most layers. Defaults are those of transformers'
 // Qwen3MoeConfig. Source: https://arxiv.org/abs/2505.09388
-#include <algorithm>
 #include <array>
 
 #include "worker/models/dense.h"
+#include "worker/models/experts.h"
 #include "worker/models/registry.h"
 #include "worker/models/rope_config.h"
 
@@ -17,22 +17,7 @@ constexpr HfDefaults kDefaults{.vocabulary = 151936,
                                .heads = 32,
                                .kv_heads = 4,
                                .context = 32768};
-constexpr int64_t kMostWindow = int64_t{1} << 30, kMostInner = 1 << 20, kMostStep = 1 << 16;
-
-// Every `decoder_sparse_step`th layer, but for those that `mlp_only_layers` names.
-void SpreadExperts(HfConfig& config, ModelSpec& spec) {
-  const Moe moe{.experts = config.Int("num_experts", 1, kMostExperts, 128),
-                .active = config.Int("num_experts_per_tok", 1, kMostExperts, 8),
-                .inner = config.Int("moe_intermediate_size", 1, kMostInner, 768),
-                .renormalise = config.Bool("norm_topk_prob", false)};
-  const int64_t step = config.Int("decoder_sparse_step", 1, kMostStep, 1);
-  const std::vector<double> dense = config.Floats("mlp_only_layers");
-  Spread(spec);
-  for (int64_t i = 0; i < static_cast<int64_t>(spec.blocks.size()); ++i) {
-    const bool listed = std::find(dense.begin(), dense.end(), i) != dense.end();
-    if (!listed && (i + 1) % step == 0) spec.blocks[i].ffn = moe;
-  }
-}
+constexpr int64_t kMostWindow = int64_t{1} << 30, kMostInner = 1 << 20;
 
 ModelSpec Qwen3MoeFromHf(HfConfig& config) {
   RefuseQuantised(config);
@@ -45,7 +30,13 @@ ModelSpec Qwen3MoeFromHf(HfConfig& config) {
   if (config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window")) {
     attention.window = config.Int("sliding_window", 1, kMostWindow, 4096);
   }
-  SpreadExperts(config, spec);
+  Spread(spec);
+  PlaceExpertsBySteps(
+      config, spec,
+      {.experts = config.Int("num_experts", 1, kMostExperts, 128),
+       .active = config.Int("num_experts_per_tok", 1, kMostExperts, 8),
+       .inner = config.Int("moe_intermediate_size", 1, kMostInner, 768),
+       .router = {.routing = {.renormalise = config.Bool("norm_topk_prob", false)}}});
   return spec;
 }
 
@@ -55,6 +46,7 @@ ModelSpec Qwen3MoeFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   attention.head_norm = spec.final_norm;
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   Spread(spec);
+  PlaceExpertsFromGguf(config, spec, {.router = {.routing = {.renormalise = true}}});
   return spec;
 }
 

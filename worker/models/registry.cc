@@ -9,16 +9,16 @@
 #include "shared/base/quoted.h"
 
 namespace shardline {
-namespace {}  // namespace
-
 std::span<const Family* const> Families() {
   static const Family* const kFamilies[] = {
-      &LlamaFamily(),    &MistralFamily(),    &Qwen2Family(),    &Gemma3Family(),
-      &Qwen3Family(),    &GemmaFamily(),      &Gemma2Family(),   &Phi3Family(),
-      &GraniteFamily(),  &Olmo2Family(),      &HeliumFamily(),   &GlmFamily(),
-      &Glm4Family(),     &Starcoder2Family(), &PhiFamily(),      &FalconFamily(),
-      &StablelmFamily(), &OlmoFamily(),       &MptFamily(),      &PersimmonFamily(),
-      &BigcodeFamily(),  &MixtralFamily(),    &Qwen3MoeFamily(),
+      &LlamaFamily(),      &MistralFamily(),    &Qwen2Family(),       &Gemma3Family(),
+      &Qwen3Family(),      &GemmaFamily(),      &Gemma2Family(),      &Phi3Family(),
+      &GraniteFamily(),    &Olmo2Family(),      &HeliumFamily(),      &GlmFamily(),
+      &Glm4Family(),       &Starcoder2Family(), &PhiFamily(),         &FalconFamily(),
+      &StablelmFamily(),   &OlmoFamily(),       &MptFamily(),         &PersimmonFamily(),
+      &BigcodeFamily(),    &MixtralFamily(),    &Qwen3MoeFamily(),    &ChatglmFamily(),
+      &Qwen2MoeFamily(),   &GraniteMoeFamily(), &DeepseekFamily(),    &DeepseekV2Family(),
+      &DeepseekV3Family(), &MambaFamily(),      &FalconMambaFamily(),
   };
   return kFamilies;
 }

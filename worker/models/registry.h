@@ -22,7 +22,7 @@ struct Family {
   // What people are told of it; a row states what is not so.
   std::string_view models = {};   // published models of it; empty: they have its name
   std::string_view gguf_as = {};  // whose architecture its GGUF files have, if not its own
-  std::string_view ranks = "1";   // that can hold a model together
+  std::string_view ranks = "up to its heads";  // that can hold a model together
   std::string_view goldens = {};  // how names of its checkpoints in tests/golden begin, by
                                   // ", ", "gguf_…" aside; empty: with its name
   std::string_view capabilities = "generate, logprobs, prompt_logprobs";  // beside those of text
@@ -60,5 +60,13 @@ const Family& PersimmonFamily();
 const Family& BigcodeFamily();
 const Family& MixtralFamily();
 const Family& Qwen3MoeFamily();
+const Family& ChatglmFamily();
+const Family& Qwen2MoeFamily();
+const Family& GraniteMoeFamily();
+const Family& DeepseekFamily();
+const Family& DeepseekV2Family();
+const Family& DeepseekV3Family();
+const Family& MambaFamily();
+const Family& FalconMambaFamily();
 
 }  // namespace shardline

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "worker/layers/attention.h"
+#include "worker/layers/latent_attention.h"
+#include "worker/layers/mamba.h"
 #include "worker/layers/mlp.h"
 #include "worker/layers/moe.h"
 #include "worker/layers/norm.h"
@@ -27,9 +29,9 @@ enum class Residual : uint8_t {
 struct Block {
   Residual residual = Residual::kSequential;
   NormSpec norm;
-  std::variant<Attention> mixer;
-  std::variant<Mlp, Moe> ffn;
-  double residual_scale = 1;  // of what is added to the stream
+  std::variant<Attention, LatentAttention, Mamba> mixer;
+  std::variant<Mlp, Moe, std::monostate> ffn;  // monostate: none, only with kSequential
+  double residual_scale = 1;                   // of what is added to the stream
 };
 
 struct ModelSpec {
@@ -45,6 +47,8 @@ struct ModelSpec {
   double logit_cap = 0;                // > 0: logits become cap * tanh(logit / cap)
   int64_t learned_positions = 0;       // added to embeddings; 0: none
   bool head_bias = false;
+  // The residual stream is f32 whatever the model's type. Only with RMS norms before the parts.
+  bool wide_stream = false;
 };
 
 // What no layer computes: sizes that do not divide, odd rotations, factors of the wrong length.

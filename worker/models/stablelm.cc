@@ -32,6 +32,9 @@ ModelSpec StablelmFromHf(HfConfig& config) {
   ModelSpec spec =
       DenseFromHf(config, kDefaults, {.norm_eps = old ? "norm_eps" : "layer_norm_eps"});
   UseLayerNorm(spec, true, true);
+  if (config.Float("rotary_scaling_factor", 1) != 1) {
+    config.Refuse("rotary_scaling_factor", "is not 1");
+  }
   Attention& attention = AttentionOf(spec.blocks[0]);
   MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
   attention.qkv_bias = config.Bool("use_qkv_bias", false);

@@ -45,6 +45,9 @@ void ValidateRope(const Rope& rope, int64_t head_dim, Problems& problems) {
       problems.Add("short_factor and long_factor have ", longrope->short_factors.size(), " and ",
                    longrope->long_factors.size(), " entries, not ", half);
     }
+    if (!std::isfinite(longrope->attention_factor)) {
+      problems.Add("the attention factor of longrope is not finite");
+    }
     if (!AllPositive(longrope->short_factors) || !AllPositive(longrope->long_factors)) {
       problems.Add("short_factor or long_factor holds what is no positive number");
     }
@@ -54,7 +57,7 @@ void ValidateRope(const Rope& rope, int64_t head_dim, Problems& problems) {
   }
 }
 
-void ValidateAttention(const Attention& attention, Problems& problems) {
+void ValidateMixer(const Attention& attention, Problems& problems) {
   constexpr int64_t kMostNormedHeads = 512;  // each is a tensor of its own
   if (attention.norm_per_head && attention.heads > kMostNormedHeads) {
     problems.Add(attention.heads, " heads with norms of their own exceed ", kMostNormedHeads);
@@ -67,16 +70,59 @@ void ValidateAttention(const Attention& attention, Problems& problems) {
   ValidateRope(attention.rope, attention.head_dim, problems);
 }
 
+void ValidateMixer(const LatentAttention& attention, Problems& problems) {
+  constexpr int64_t kMostLatentHeads = 512;  // each has two matrices of its own
+  if (attention.heads > kMostLatentHeads) {
+    problems.Add(attention.heads, " heads over a latent exceed ", kMostLatentHeads);
+  }
+  if (attention.rope.rot_dim == 0) {
+    problems.Add("qk_rope_head_dim (rope.dimension_count) is 0");
+  }
+  ValidateRope(attention.rope, attention.rope.rot_dim, problems);
+}
+
+void ValidateMixer(const Mamba&, Problems&) {}
+
+// Groups that do not exist have no sizes, so the rest is said only of those that do.
+void ValidateGroups(const Moe& moe, Problems& problems) {
+  const Routing& routing = moe.router.routing;
+  if (routing.groups < 1 || routing.groups > kMostExpertGroups ||
+      moe.experts % routing.groups != 0) {
+    problems.Add("n_group (expert_group_count) ", routing.groups, " does not divide ", moe.experts,
+                 " experts or exceeds ", kMostExpertGroups);
+    return;
+  }
+  const int64_t size = moe.experts / routing.groups;
+  if (routing.active_groups < 1 || routing.active_groups > routing.groups) {
+    problems.Add("topk_group (expert_group_used_count) ", routing.active_groups, " of ",
+                 routing.groups, " groups");
+  } else if (routing.active_groups * size < moe.active) {
+    problems.Add("num_experts_per_tok (expert_used_count) ", moe.active, " of ",
+                 routing.active_groups, " groups (topk_group) of ", size, " experts");
+  }
+  if (routing.group_score == GroupScore::kSumOfTwoLargest && size < 2) {
+    problems.Add("n_group (expert_group_count) ", routing.groups,
+                 " makes groups of one expert, whose two best do not exist");
+  }
+}
+
+void ValidateMoe(const Moe& moe, Problems& problems) {
+  if (moe.experts < 1) return problems.Add("a mixture of no experts");
+  if (moe.active < 1 || moe.active > moe.experts) {
+    problems.Add("num_experts_per_tok (expert_used_count) ", moe.active, " of ", moe.experts,
+                 " experts");
+    return;
+  }
+  ValidateGroups(moe, problems);
+}
+
 }  // namespace
 
 std::vector<std::string> SpecProblems(const ModelSpec& spec) {
   Problems problems;
   for (const Block& block : spec.blocks) {
-    ValidateAttention(std::get<Attention>(block.mixer), problems);
-    const auto* moe = std::get_if<Moe>(&block.ffn);
-    if (moe != nullptr && moe->active > moe->experts) {
-      problems.Add(moe->active, " active experts of ", moe->experts);
-    }
+    std::visit([&](const auto& mixer) { ValidateMixer(mixer, problems); }, block.mixer);
+    if (const auto* moe = std::get_if<Moe>(&block.ffn)) ValidateMoe(*moe, problems);
   }
   return problems.Take();
 }

@@ -22,4 +22,29 @@ absl::StatusOr<AxisRange> CutAxis(const Axis& axis, int rank, int ranks) {
   return AxisRange{start(rank), start(rank + 1)};
 }
 
+absl::StatusOr<HeadParts> CutHeads(int64_t heads, int64_t kv_heads, Split split) {
+  const int64_t group = heads / kv_heads;
+  if (kv_heads >= split.ranks) {
+    SL_ASSIGN_OR_RETURN(const AxisRange kv,
+                        CutAxis({"kv_heads", kv_heads, 1}, split.rank, split.ranks));
+    return HeadParts{{kv.begin * group, kv.end * group}, kv};
+  }
+  if (group < (split.ranks + kv_heads - 1) / kv_heads) {  // for some rank, so for all
+    return InvalidArgument(heads, " heads of ", kv_heads, " kv_heads are too few for ", split.ranks,
+                           " ranks");
+  }
+  // The ranks are dealt out to the key-value heads, then each head's queries to its ranks.
+  for (int64_t kv = 0; kv < kv_heads; ++kv) {
+    SL_ASSIGN_OR_RETURN(
+        const AxisRange sharers,
+        CutAxis({"ranks", split.ranks, 1}, static_cast<int>(kv), static_cast<int>(kv_heads)));
+    if (split.rank >= sharers.end) continue;
+    SL_ASSIGN_OR_RETURN(const AxisRange queries,
+                        CutAxis({"heads", group, 1}, static_cast<int>(split.rank - sharers.begin),
+                                static_cast<int>(sharers.size())));
+    return HeadParts{{kv * group + queries.begin, kv * group + queries.end}, {kv, kv + 1}};
+  }
+  return Internal("rank ", split.rank, " of ", split.ranks);
+}
+
 }  // namespace shardline

@@ -2,6 +2,9 @@
 #include "worker/parallel/process_group.h"
 
 #include <cstring>
+#include <mutex>
+
+#include "worker/parallel/call.h"
 
 namespace shardline {
 namespace {
@@ -10,18 +13,33 @@ class OneRank final : public ProcessGroup {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  absl::Status AllReduce(const View&) override { return absl::OkStatus(); }
+  absl::Status AllReduce(const View& data) override {
+    SL_RETURN_IF_ERROR(CheckAllReduce(data));
+    return ended();
+  }
   absl::Status AllGather(const View& in, const View& out) override {
-    if (in.bytes() != out.bytes()) {
-      return Internal("AllGather of one rank: ", in.bytes(), " bytes in, ", out.bytes(), " out");
-    }
-    if (in.data != out.data) std::memmove(out.data, in.data, in.bytes());
-    return absl::OkStatus();
+    SL_RETURN_IF_ERROR(CheckAllGather(in, out, 1));
+    if (in.data != out.data && in.bytes() > 0) std::memmove(out.data, in.data, in.bytes());
+    return ended();
   }
   absl::Status Broadcast(const View&, int root) override {
-    return root == 0 ? absl::OkStatus() : Internal("Broadcast from rank ", root, " of 1");
+    SL_RETURN_IF_ERROR(CheckBroadcast(root, 1));
+    return ended();
   }
-  absl::Status Barrier() override { return absl::OkStatus(); }
+  absl::Status Barrier() override { return ended(); }
+  void Abort(std::string_view reason) override {
+    std::lock_guard lock(mutex_);
+    if (ended_.ok()) ended_ = Unavailable(reason);
+  }
+
+ private:
+  absl::Status ended() {
+    std::lock_guard lock(mutex_);
+    return ended_;
+  }
+
+  std::mutex mutex_;
+  absl::Status ended_;
 };
 
 }  // namespace

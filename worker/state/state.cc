@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 
 #include "worker/state/memory.h"
 
@@ -17,14 +18,22 @@ constexpr size_t kPopulateAtOnce = size_t{256} << 20, kPopulateStep = size_t{32}
 struct StateStorage::Group {
   StateGroup shape;
   int32_t blocks;
-  int64_t table_size;          // entries per slot
-  size_t plane_bytes;          // keys, or values, of one layer
-  MemoryPool pool;             // [layers, 2, plane_bytes]
+  int64_t table_size;           // entries per slot
+  std::vector<size_t> arrays;   // bytes of one block in each array of a layer
+  std::vector<size_t> offsets;  // of [layers * arrays] in the pool
+  MemoryPool pool;
   std::vector<int32_t> table;  // [slots, table_size]
 
-  // Keys, or values, of one layer in one block.
-  size_t block_plane() const {
-    return size_t{1} * shape.kv_heads * kBlockTokens * shape.head_dim * SizeOf(shape.type);
+  size_t block_bytes(size_t array) const { return arrays[array % arrays.size()]; }
+  std::byte* array(int layer, int which) const {
+    return pool.data() + offsets[layer * arrays.size() + which];
+  }
+  void Copy(int32_t from, int32_t to) const {
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      std::byte* blocks_of = pool.data() + offsets[i];
+      std::memcpy(blocks_of + to * block_bytes(i), blocks_of + from * block_bytes(i),
+                  block_bytes(i));
+    }
   }
 };
 
@@ -39,9 +48,14 @@ absl::StatusOr<std::unique_ptr<StateStorage>> StateStorage::Create(
   for (size_t g = 0; g < groups.size(); ++g) {
     const StateGroup& shape = groups[g];
     Group group{.shape = shape, .blocks = blocks_per_group[g]};
-    group.table_size = (max_context + kBlockTokens - 1) / kBlockTokens;
-    group.plane_bytes = (group.blocks * group.block_plane() + 4095) / 4096 * 4096;
-    auto pool = MemoryPool::Create(group.plane_bytes * 2 * shape.layers);
+    group.table_size = shape.recurrent() ? 1 : (max_context + kBlockTokens - 1) / kBlockTokens;
+    group.arrays = shape.array_bytes();
+    size_t bytes = 0;
+    for (size_t i = 0; i < shape.layers * group.arrays.size(); ++i) {
+      group.offsets.push_back(bytes);
+      bytes += (group.blocks * group.block_bytes(i) + 4095) / 4096 * 4096;
+    }
+    auto pool = MemoryPool::Create(bytes);
     if (!pool.ok()) {
       return ResourceExhausted("KV cache: ", Message(pool.status()), "; lower --kv-cache-bytes");
     }
@@ -77,11 +91,10 @@ int64_t StateStorage::Populate(int64_t first, size_t bytes, const std::stop_toke
   }
   const int64_t end = std::min<int64_t>(most, first + 1 + bytes / block_bytes);
   for (const Group& group : groups_) {
-    const size_t begin = first * group.block_plane();
-    const size_t length =
-        std::max<int64_t>(0, std::min<int64_t>(end, group.blocks) - first) * group.block_plane();
-    for (int plane = 0; plane < 2 * group.shape.layers && !stop.stop_requested(); ++plane) {
-      group.pool.Populate(group.plane_bytes * plane + begin, length);
+    const int64_t blocks = std::max<int64_t>(0, std::min<int64_t>(end, group.blocks) - first);
+    for (size_t i = 0; i < group.offsets.size() && !stop.stop_requested(); ++i) {
+      group.pool.Populate(group.offsets[i] + first * group.block_bytes(i),
+                          blocks * group.block_bytes(i));
     }
   }
   return end < most ? end : -1;
@@ -92,17 +105,25 @@ void StateStorage::Apply(const std::vector<BlockUpdate>& updates) {
     Group& group = groups_[update.group];
     assert(update.index < group.table_size && update.block >= 0 && update.block < group.blocks);
     group.table[update.slot * group.table_size + update.index] = update.block;
+    if (update.copy_of >= 0) group.Copy(update.copy_of, update.block);
   }
 }
 
 KvPages StateStorage::pages(int group, int layer) const {
   const Group& g = groups_[group];
-  std::byte* keys = g.pool.data() + g.plane_bytes * 2 * layer;
-  const auto view = [&](std::byte* data) {
-    return View::Contiguous(data, g.shape.type,
+  const auto view = [&](int array) {
+    return View::Contiguous(g.array(layer, array), g.shape.type,
                             {g.blocks, g.shape.kv_heads, kBlockTokens, g.shape.head_dim});
   };
-  return {view(keys), view(keys + g.plane_bytes)};
+  const View keys = view(0);
+  if (g.shape.shared_values > 0) return {keys, keys.Columns(0, g.shape.shared_values)};
+  return {keys, view(1)};
+}
+
+View StateStorage::part(int group, int layer, int part) const {
+  const Group& g = groups_[group];
+  const StatePart& shape = g.shape.parts[part];
+  return View::Contiguous(g.array(layer, part), shape.type, {g.blocks, shape.rows, shape.cols});
 }
 
 const int32_t* StateStorage::blocks(int group, uint32_t slot) const {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <map>
 
+#include "worker/weights/candle.h"
+
 namespace shardline {
 namespace {
 
@@ -79,7 +81,11 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
     }
   } else {
     SL_ASSIGN_OR_RETURN(checkpoint->gguf_file_, GgufFile::Open(path));
-    checkpoint->gguf_config_ = std::make_unique<GgufConfig>(*checkpoint->gguf_file_);
+    if (IsFromCandle(*checkpoint->gguf_file_)) {
+      SL_ASSIGN_OR_RETURN(checkpoint->hf_, ConfigOfCandleFile(*checkpoint->gguf_file_));
+    } else {
+      checkpoint->gguf_config_ = std::make_unique<GgufConfig>(*checkpoint->gguf_file_);
+    }
     for (const GgufTensor& t : checkpoint->gguf_file_->tensors()) {
       checkpoint->tensors_.push_back(
           {std::string(t.name), TypeOf(t.type), GgmlTypeName(t.type), t.shape, t.data});

@@ -38,7 +38,8 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   const std::vector<StoredTensor>& tensors() const { return tensors_; }  // sorted by name
   const StoredTensor* Find(std::string_view name) const;
-  // The configuration: exactly one of the two is not null.
+  // The configuration: exactly one of the two is not null. A GGUF file without metadata has
+  // Hugging Face's (worker/weights/candle.h).
   HfConfig* hf() const { return hf_.get(); }
   GgufConfig* gguf() const { return gguf_config_.get(); }
   // The type that holds most weights.

@@ -112,6 +112,7 @@ absl::StatusOr<std::unique_ptr<HfConfig>> HfConfig::Parse(std::string_view text,
 }
 
 const nlohmann::json* HfConfig::Node(std::string_view key) const {
+  read_.emplace(key);
   const nlohmann::json* node = &json_;
   while (true) {
     const size_t dot = key.find('.');
@@ -170,9 +171,26 @@ std::vector<std::string> HfConfig::Strings(std::string_view key) const {
   return out;
 }
 
+bool HfConfig::IsString(std::string_view key) const {
+  const nlohmann::json* node = Node(key);
+  return node != nullptr && node->is_string();
+}
+
+bool HfConfig::IsTrivial(std::string_view key) const {
+  const nlohmann::json* node = Node(key);
+  if (node == nullptr || node->is_null()) return true;
+  if (node->is_boolean()) return !node->get<bool>();
+  return node->is_number() && (*node == 0 || *node == 1);
+}
+
 bool HfConfig::IsNull(std::string_view key) const {
   const nlohmann::json* node = Node(key);
   return node != nullptr && node->is_null();
+}
+
+bool HfConfig::IsString(std::string_view key, std::string_view text) const {
+  const nlohmann::json* node = Node(key);
+  return node != nullptr && node->is_string() && node->get_ref<const std::string&>() == text;
 }
 
 void HfConfig::Enter(std::string_view key) {
@@ -180,6 +198,7 @@ void HfConfig::Enter(std::string_view key) {
   if (node == nullptr || !node->is_object()) return;
   nlohmann::json inner = *node;
   json_ = std::move(inner);
+  read_.clear();
   scope_ += Cat(key, ".");
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -19,6 +20,7 @@ namespace shardline {
 
 // Of numbers that multiply, and of caps: beyond it no model computes anything.
 inline constexpr double kLeastFactor = 1e-6, kMostFactor = 1e6;
+inline constexpr double kMostEps = 1;  // of a norm
 
 class Config {
  public:
@@ -80,8 +82,15 @@ class HfConfig final : public Config {
   std::vector<std::string> Keys(std::string_view key) const;
   // Strings of a list; empty when it is none.
   std::vector<std::string> Strings(std::string_view key) const;
+  bool IsString(std::string_view key) const;
+  // Absent, null, false, 0 or 1: nothing is switched on, added or multiplied.
+  bool IsTrivial(std::string_view key) const;
+  // Whether any function of this class has been asked for `key`, since Enter.
+  bool WasRead(std::string_view key) const { return read_.contains(key); }
   // Whether `key` is there with the value null, which every other look-up takes for absent.
   bool IsNull(std::string_view key) const;
+  // Whether `key` is this text; a number in its place is no mistake.
+  bool IsString(std::string_view key, std::string_view text) const;
   // From here on all keys are those of the object `key`, if it is one.
   void Enter(std::string_view key);
 
@@ -91,6 +100,7 @@ class HfConfig final : public Config {
   std::optional<Value> Lookup(std::string_view key) const override;
 
   nlohmann::json json_;
+  mutable std::set<std::string, std::less<>> read_;
 };
 
 // A GGUF file's metadata. "*.block_count" stands for "llama.block_count" in a file of architecture

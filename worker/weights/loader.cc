@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "worker/weights/resolve.h"
@@ -23,12 +25,43 @@ int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
   return row / source.run * source.stride + source.first + row % source.run;
 }
 
-// The slot's rows in its own order, one below the other at `out`.
+// A slot whose columns are stored as rows; both are whole on every rank.
+void WidenTransposed(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
+  const int64_t rows = slot.axes[0].size, cols = slot.axes[1].size;
+  const auto size = static_cast<int64_t>(SizeOf(type));
+  std::vector<std::byte> column(rows * size);
+  for (int64_t c = 0; c < cols; ++c) {
+    Dequantize(source.tensor->type, source.tensor->Row(source.first + c), rows, type,
+               column.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(out + (r * cols + c) * size, column.data() + r * size, size);
+    }
+  }
+}
+
+// Elements [first, first + count) of a stored row. Quantised types are read by whole blocks.
+void WidenPiece(const StoredTensor& tensor, int64_t row, int64_t first, int64_t count, DType type,
+                std::byte* out, std::vector<std::byte>& blocks) {
+  const auto [block, block_bytes] = BlockOf(tensor.type);
+  const int64_t begin = first / block * block, end = (first + count + block - 1) / block * block;
+  const std::byte* stored = tensor.Row(row) + begin / block * block_bytes;
+  if (begin == first && end == first + count) {
+    Dequantize(tensor.type, stored, count, type, out);
+    return;
+  }
+  blocks.resize((end - begin) * SizeOf(type));
+  Dequantize(tensor.type, stored, end - begin, type, blocks.data());
+  std::memcpy(out, blocks.data() + (first - begin) * SizeOf(type), count * SizeOf(type));
+}
+
+// This rank's rows and columns of the slot in its own order, one below the other at `out`.
 void WidenMatrix(const Source& source, const WeightSlot& slot, DType type, std::byte* out) {
-  const int64_t cols = slot.axes[1].size;
-  for (int64_t row = 0; row < slot.axes[0].size; ++row) {
-    Dequantize(source.tensor->type, source.tensor->Row(StoredRow(source, slot, row)), cols, type,
-               out + row * cols * SizeOf(type));
+  const Axis &rows = slot.axes[0], &cols = slot.axes[1];
+  if (source.transposed) return WidenTransposed(source, slot, type, out);
+  std::vector<std::byte> blocks;
+  for (int64_t i = 0; i < rows.local(); ++i) {
+    WidenPiece(*source.tensor, StoredRow(source, slot, rows.begin() + i), cols.begin(),
+               cols.local(), type, out + i * cols.local() * SizeOf(type), blocks);
   }
 }
 
@@ -37,24 +70,43 @@ float RoundTo(DType type, float x) {
   return type == DType::kF16 ? WidenF16(RoundToF16(x)) : x;
 }
 
+float InForm(VectorForm form, DType type, float x) {
+  switch (form) {
+    case VectorForm::kRounded:
+      return RoundTo(type, x);
+    case VectorForm::kPlusOne:
+      return 1.0f + RoundTo(type, x);
+    case VectorForm::kExact:
+      return x;
+    case VectorForm::kNegExp:
+      return static_cast<float>(-std::exp(double{x}));
+  }
+  return x;
+}
+
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
-  const int64_t size = slot.axes[0].size, count = source.tensor->elements();
-  std::vector<float> stored(count);
-  Dequantize(source.tensor->type, source.tensor->data.data(), count, DType::kF32, stored.data());
-  for (int64_t i = 0; i < size; ++i) {
-    float x = stored[StoredRow(source, slot, i)];
-    if (slot.form != VectorForm::kExact) x = RoundTo(type, x);
-    out[i] = slot.form == VectorForm::kPlusOne ? 1.0f + x : x;
+  const Axis& axis = slot.axes[0];
+  const int64_t width = slot.width();
+  std::vector<float> stored(source.tensor->elements());
+  Dequantize(source.tensor->type, source.tensor->data.data(), source.tensor->elements(),
+             DType::kF32, stored.data());
+  for (int64_t i = 0; i < axis.local(); ++i) {
+    const float* row = stored.data() + StoredRow(source, slot, axis.begin() + i) * width;
+    for (int64_t j = 0; j < width; ++j) *out++ = InForm(slot.form, type, row[j]);
   }
 }
 
-// A matrix that needs no widening, no joining and no reordering is packed straight from the
-// mapping.
-bool IsPlain(const std::vector<Source>& parts) {
+const std::byte* FirstRow(const Source& source, const WeightSlot& slot) {
+  return source.tensor->Row(source.first + slot.axes[0].begin());
+}
+
+// A matrix that needs no widening, no joining, no reordering and no columns' cut is packed straight
+// from the mapping.
+bool IsPlain(const std::vector<Source>& parts, const WeightSlot& slot) {
   if (parts.size() != 1 || parts[0].order != RowOrder::kAsStored) return false;
-  if (parts[0].run != parts[0].stride) return false;
+  if (parts[0].transposed || parts[0].run != parts[0].stride || slot.axes[1].part) return false;
   const StoredType type = parts[0].tensor->type;
-  const auto address = reinterpret_cast<uintptr_t>(parts[0].tensor->Row(parts[0].first));
+  const auto address = reinterpret_cast<uintptr_t>(FirstRow(parts[0], slot));
   return (type == StoredType::kF32 && address % 4 == 0) ||
          ((type == StoredType::kBF16 || type == StoredType::kF16) && address % 2 == 0);
 }
@@ -64,23 +116,28 @@ DType PlainType(StoredType type) {
   return type == StoredType::kBF16 ? DType::kBF16 : DType::kF16;
 }
 
+DType TypeOf(const MatrixTarget& target, const LoadOptions& options) {
+  return target.in_f32 ? DType::kF32 : options.type;
+}
+
 void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
                 const LoadOptions& options, std::byte* memory, std::vector<std::byte>& staging) {
   const int64_t rows = target.rows(), cols = target.cols();
-  if (IsPlain(parts)) {
-    void* data = const_cast<std::byte*>(parts[0].tensor->Row(parts[0].first));
-    options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}),
-                      options.type, memory, target.packed);
+  const DType type = TypeOf(target, options);
+  if (IsPlain(parts, target.parts[0])) {
+    void* data = const_cast<std::byte*>(FirstRow(parts[0], target.parts[0]));
+    options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}), type,
+                      memory, target.packed);
     return;
   }
-  staging.resize(rows * cols * SizeOf(options.type));
+  staging.resize(rows * cols * SizeOf(type));
   std::byte* out = staging.data();
   for (size_t p = 0; p < parts.size(); ++p) {
-    WidenMatrix(parts[p], target.parts[p], options.type, out);
-    out += target.parts[p].axes[0].size * cols * SizeOf(options.type);
+    WidenMatrix(parts[p], target.parts[p], type, out);
+    out += target.parts[p].axes[0].local() * cols * SizeOf(type);
   }
-  options.ops->pack(View::Contiguous(staging.data(), options.type, {rows, cols}), options.type,
-                    memory, target.packed);
+  options.ops->pack(View::Contiguous(staging.data(), type, {rows, cols}), type, memory,
+                    target.packed);
 }
 
 void FillVector(const VectorTarget& target, const std::vector<Source>& parts, DType type,
@@ -89,7 +146,7 @@ void FillVector(const VectorTarget& target, const std::vector<Source>& parts, DT
   auto* out = reinterpret_cast<float*>(memory);
   for (size_t p = 0; p < parts.size(); ++p) {
     WidenVector(parts[p], target.parts[p], type, out);
-    out += target.parts[p].axes[0].size;
+    out += target.parts[p].elements();
   }
 }
 
@@ -131,7 +188,8 @@ absl::StatusOr<MappedMemory> LoadWeights(const Checkpoint& checkpoint, const Nam
   size_t bytes = 0;
   for (const MatrixTarget& target : plan.matrices) {
     offsets.push_back(bytes);
-    bytes += Aligned(options.ops->packed_bytes(options.type, target.rows(), target.cols()));
+    bytes +=
+        Aligned(options.ops->packed_bytes(TypeOf(target, options), target.rows(), target.cols()));
   }
   const size_t vectors_at = bytes;
   for (const VectorTarget& target : plan.vectors) bytes += Aligned(target.size() * sizeof(float));

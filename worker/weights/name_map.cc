@@ -64,14 +64,17 @@ void SetRule(NameTable& table, NameRule rule) {
 MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert) {
   const size_t dot = slot.rfind('.');
   if (dot == std::string_view::npos) return {};
+  const std::string kind(slot.substr(dot));
   std::vector<int64_t> numbers;
   std::string stem(slot.substr(0, dot));
   while (const auto split = SplitAtNumber(stem)) {
     stem = Cat(split->before, "*", split->after);
     numbers.push_back(split->number);
   }
+  if (!numbers.empty()) numbers[0] += table.first_block;
   for (const NameRule& rule : table.rules) {
-    if (rule.slot != stem) continue;
+    const bool whole = rule.slot == stem + kind;
+    if (rule.slot != stem && !whole) continue;
     const auto named = [&](std::string tensor) {
       if (tensor.empty()) return tensor;
       for (const int64_t number : numbers) {
@@ -80,7 +83,7 @@ MappedName MapName(const NameTable& table, std::string_view slot, int64_t expert
       }
       const size_t hash = tensor.find('#');
       if (hash != std::string::npos) tensor.replace(hash, 1, Cat(expert));
-      return tensor + std::string(slot.substr(dot));
+      return whole ? tensor : tensor + kind;
     };
     const auto one_expert = [](const std::string& tensor) {
       return tensor.find('#') != tensor.npos;

@@ -22,18 +22,22 @@ enum class RowOrder : uint8_t {
 enum class Fusion : uint8_t {
   kStacked,  // one part below the other, in the product's order
   kByGroup,  // by key-value head: its queries' rows, its key's, its value's
+  // By expert or head, whose slots are products of their own: see ExpertPlace. Of `joined` alone.
+  kByExpert,
+  kByExpertTransposed,  // and the tensor's rows are the slot's columns
 };
 
 // "*" stands for a number, the block's or a head's. Weight and bias of a slot follow one rule: slot
 // "*.attn.q" with tensor "blk.*.attn_q" maps "3.attn.q.weight" to "blk.3.attn_q.weight". Slots of
-// one product may share a tensor.
+// one product may share a tensor. A rule whose slot ends with ".weight" or ".bias" gives the whole
+// name of that one's tensor.
 // In the name of an expert's tensor "#" stands for the expert's number; without one the tensor
 // holds all experts, [experts, out, in].
 struct NameRule {
   std::string slot;
   std::string tensor;
   RowOrder order = RowOrder::kAsStored;
-  // Where a file has no such tensor: one that holds several slots of the same product, or has
+  // Where a file has no such tensor, or `tensor` is empty: one that holds several slots, or has
   // another name. Empty: there is none.
   std::string joined = {};
   Fusion fusion = Fusion::kStacked;
@@ -44,6 +48,7 @@ struct NameTable {
   // Tensors that may be there and are not read: "*" as above, and a name that ends with "**" stands
   // for all that begin with what is before it.
   std::vector<std::string> ignored;
+  int64_t first_block = 0;  // the first block's number in tensors' names
 };
 
 // The rule of `rule.slot` becomes `rule`.

@@ -29,6 +29,10 @@ class Resolver {
     std::vector<Source> sources;
     for (size_t i = 0; i < slots.size(); ++i) {
       const std::string& tensor = names[i].tensor;
+      if (names[i].fusion == Fusion::kByExpert || names[i].fusion == Fusion::kByExpertTransposed) {
+        sources.push_back(OfExpert(slots[i], names[i]));
+        continue;
+      }
       const int64_t groups =
           names[i].fusion == Fusion::kByGroup ? slots[1].axes[0].size / slots[1].head_dim : 1;
       const int64_t run = slots[i].axes[0].size / groups;
@@ -68,16 +72,32 @@ class Resolver {
 
   MappedName Stored(const WeightSlot& slot) const {
     MappedName name = MapName(names_, slot.name, slot.expert.index);
-    if (checkpoint_.Find(name.tensor) != nullptr || name.joined.empty()) return name;
-    if (checkpoint_.Find(name.joined) != nullptr) {
+    const bool own = checkpoint_.Find(name.tensor) != nullptr || name.joined.empty();
+    if (!own && (name.tensor.empty() || checkpoint_.Find(name.joined) != nullptr)) {
       name.tensor = name.joined;
       name.one_expert = name.joined_one_expert;
+    } else if (name.fusion == Fusion::kByExpert || name.fusion == Fusion::kByExpertTransposed) {
+      name.fusion = Fusion::kStacked;
     }
     return name;
   }
 
+  // In a tensor of all experts' rows, one below the other, that holds other slots too.
+  Source OfExpert(const WeightSlot& slot, const MappedName& name) {
+    const bool transposed = name.fusion == Fusion::kByExpertTransposed;
+    WeightSlot stored = slot;
+    if (transposed) std::swap(stored.axes[0], stored.axes[1]);
+    const ExpertPlace& place = slot.expert;
+    return {.tensor = Find(stored, name.tensor, place.count * place.rows, /*all_experts=*/false),
+            .first = place.index * place.rows + place.first,
+            .run = stored.axes[0].size,
+            .stride = stored.axes[0].size,
+            .transposed = transposed};
+  }
+
   // The tensor, or null; what is wrong with it is noted once. `rows`: of the tensor, or of each
-  // expert in it; norms of heads, one below the other, are a matrix of as many elements.
+  // expert in it; norms of heads, one below the other, are a matrix of as many elements,
+  // and a matrix of one row may be a vector.
   const StoredTensor* Find(const WeightSlot& slot, const std::string& name, int64_t rows,
                            bool all_experts) {
     const StoredTensor* tensor = checkpoint_.Find(name);
@@ -92,7 +112,11 @@ class Resolver {
         slot.axes.size() == 1 && rows > slot.axes[0].size &&
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
     if (all_experts) shape.insert(shape.begin(), slot.expert.count);
-    if (tensor->shape != shape && !rows_of_heads) {
+    const bool one_row = shape.size() == 2 && rows == 1 && tensor->shape == std::vector{shape[1]};
+    // Filters of single channels, [channels, 1, taps], are a matrix.
+    const bool filters = tensor->shape.size() == 3 && tensor->shape[1] == 1 &&
+                         shape == std::vector{tensor->shape[0], tensor->shape[2]};
+    if (tensor->shape != shape && !rows_of_heads && !one_row && !filters) {
       misshapen_.push_back(
           Cat(tensor->name, " is ", ShapeText(tensor->shape), ", not ", ShapeText(shape)));
     }

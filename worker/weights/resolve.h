@@ -16,6 +16,7 @@ struct Source {
   // Where the slot's rows stand among the tensor's: `run` at a time, the first at `first`, one run
   // every `stride`.
   int64_t first = 0, run = 0, stride = 0;
+  bool transposed = false;  // the rows above are the slot's columns
 };
 
 // By matrix (or vector) and part, as in the plan.

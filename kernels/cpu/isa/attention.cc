@@ -17,7 +17,8 @@ constexpr float kInfinity = __builtin_inff();
 struct Shape {
   int64_t group;  // query heads per kv head
   int64_t head_dim;
-  int64_t padded;          // head_dim rounded up to 16
+  int64_t value_dim;
+  int64_t padded;          // value_dim rounded up to 16
   int64_t depth;           // head_dim rounded up to 2
   int64_t rows;            // pairs of (query, head) in the item; row = query * group + head
   int32_t first_position;  // of the item's first query
@@ -36,7 +37,8 @@ Shape ShapeOf(const AttentionArgs& args, const AttentionItem& item, int32_t spli
   Shape s;
   s.group = args.q.shape[1] / args.pages.k.shape[1];
   s.head_dim = args.q.shape[2];
-  s.padded = PaddedHeadDim(s.head_dim);
+  s.value_dim = args.pages.v.shape[3];
+  s.padded = PaddedHeadDim(s.value_dim);
   s.depth = PaddedDepth(s.head_dim);
   s.rows = item.query_count * s.group;
   s.first_position = item.row->first_position + item.first_query;
@@ -67,7 +69,7 @@ const T* QueryRow(const AttentionArgs& args, const AttentionItem& item, const Sh
   return RowOf<T>(args.q, token) + head * args.q.stride[1];
 }
 
-// Goes through the keys or the values of consecutive positions, each [head_dim].
+// Goes through the keys or the values of consecutive positions, each [head_dim] or [value_dim].
 template <typename T>
 class PageRows {
  public:
@@ -133,7 +135,7 @@ void PackKeys(const AttentionArgs& args, const AttentionItem& item, const Shape&
         continue;
       }
       rows[j] = keys.Next();
-      Prefetch(values.Next(), s.head_dim);  // they are next
+      Prefetch(values.Next(), s.value_dim);  // they are next
       if (first + j + kAhead < s.count) Prefetch(ahead.Next(), s.head_dim);
     }
     if constexpr (std::is_same_v<T, Bf16>) {
@@ -152,8 +154,8 @@ void PackValues(const AttentionArgs& args, const AttentionItem& item, const Shap
     const T* value = values.Next();
     float* to = out + j * 16;
     int64_t i = 0;
-    for (; i + 16 <= s.head_dim; i += 16) Store(to + i * kSplitPositions, LoadN(value + i, 16));
-    if (i < s.head_dim) Store(to + i * kSplitPositions, LoadN(value + i, s.head_dim - i));
+    for (; i + 16 <= s.value_dim; i += 16) Store(to + i * kSplitPositions, LoadN(value + i, 16));
+    if (i < s.value_dim) Store(to + i * kSplitPositions, LoadN(value + i, s.value_dim - i));
   }
 }
 
@@ -367,7 +369,7 @@ void AttendFinish(const AttentionArgs& args, const AttentionItem& item,
     const int64_t token = item.row->first_token + item.first_query + row / s.group;
     const int64_t head = item.kv_head * s.group + row % s.group;
     SL_FOR_FLOAT_TYPE(args.out.type, T,
-                      FinishRow(total.values + row * s.padded, total.sum[row], s.head_dim,
+                      FinishRow(total.values + row * s.padded, total.sum[row], s.value_dim,
                                 RowOf<T>(args.out, token) + head * args.out.stride[1]));
   }
 }

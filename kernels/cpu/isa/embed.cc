@@ -1,5 +1,7 @@
 // Rows of the embedding table, read back from its packed layout: [n / 16][k][16] f32 or
 // [n / 16][k / 2][16][2] bf16 or [n / 16][k][16] f16.
+#include <cstring>
+
 #include "kernels/cpu/isa/kernels.h"
 
 namespace shardline::SHARDLINE_ISA {
@@ -27,7 +29,12 @@ void Embed(const View& ids, const Packed& table, float scale, const View& y, int
            int64_t end) {
   const auto* id = static_cast<const uint32_t*>(ids.data);
   for (int64_t t = begin; t < end; ++t) {
-    SL_FOR_FLOAT_TYPE(y.type, T, Row<T>(table, id[t * ids.stride[0]], scale, RowOf<T>(y, t)));
+    const uint32_t row = id[t * ids.stride[0]];
+    if (row < table.rows) {
+      SL_FOR_FLOAT_TYPE(y.type, T, Row<T>(table, row, scale, RowOf<T>(y, t)));
+    } else {
+      std::memset(y.Rows(t, 1).data, 0, y.shape[1] * SizeOf(y.type));
+    }
   }
 }
 

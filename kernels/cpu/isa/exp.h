@@ -51,4 +51,21 @@ SL_INLINE float Erfc(float z) {
   return t * Exp(MulAdd(-z, z, p));
 }
 
+// ln(1 + e^x) = max(x, 0) + ln(1 + u) with u = e^-|x|, and ln(1 + u) = 2 artanh s, s = u / (2 + u),
+// whose series at s <= 1/3 ends below f32's last digit. NaN stays NaN.
+SL_INLINE float Softplus(float x) {
+  const float magnitude = x < 0.0f ? -x : x;
+  const float u = Exp(-magnitude);
+  const float s = u / (2.0f + u), square = s * s;
+  float p = 1.0f / 15;
+  p = MulAdd(p, square, 1.0f / 13);
+  p = MulAdd(p, square, 1.0f / 11);
+  p = MulAdd(p, square, 1.0f / 9);
+  p = MulAdd(p, square, 1.0f / 7);
+  p = MulAdd(p, square, 1.0f / 5);
+  p = MulAdd(p, square, 1.0f / 3);
+  const float tail = 2.0f * MulAdd(s * square, p, s);
+  return (x > 0.0f ? x : 0.0f) + tail;
+}
+
 }  // namespace shardline::SHARDLINE_ISA

@@ -26,10 +26,13 @@ void LayerNorm(const View& x, const View* weight, const View* bias, float eps, c
                int64_t begin, int64_t end);
 void Activate(Activation act, const View& x, int64_t begin, int64_t end);
 void Clamp(const View& x, float limit, int64_t begin, int64_t end);
-void Route(const View& scores, bool renormalise, const View& ids, const View& weights,
-           int64_t begin, int64_t end);
+void Route(const Routing& routing, const View& scores, const View* bias, const View& ids,
+           const View& weights, int64_t begin, int64_t end);
 void AddRows(const View& x, const View& rows, const View& weights, const View& y, int64_t begin,
              int64_t end);
+void Sum(const void* const* parts, int count, const View& out, int64_t begin, int64_t end);
+void Conv(const ConvArgs& args, int64_t begin, int64_t end);
+void Scan(const ScanArgs& args, int64_t begin, int64_t end);
 int64_t AttentionBytes(int64_t rows, int64_t head_dim);
 void AttendSplit(const AttentionArgs& args, const AttentionItem& item, int32_t split, void* memory,
                  const AttentionState& partial);

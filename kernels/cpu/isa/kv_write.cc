@@ -28,7 +28,7 @@ void KvWrite(const View& k, const View& v, const View& slots, const KvPages& pag
   const auto* slot = static_cast<const int64_t*>(slots.data);
   for (int64_t t = begin; t < end; ++t) {
     Write(k, t, pages.k, slot[t * slots.stride[0]]);
-    Write(v, t, pages.v, slot[t * slots.stride[0]]);
+    if (v.data != nullptr) Write(v, t, pages.v, slot[t * slots.stride[0]]);
   }
 }
 

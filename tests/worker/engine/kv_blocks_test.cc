@@ -92,6 +92,37 @@ TEST(KvBlocks, WhatAWindowLeavesIsSharedWhileItIsThere) {
   EXPECT_EQ(blocks.used(), 0u);
 }
 
+TEST(KvBlocks, ARecurrentStateIsCopiedWhereItStands) {
+  const std::vector<StateGroup> groups = {kGroups[0],
+                                          {.layers = 1, .parts = {{DType::kF32, 2, 3}}}};
+  KvBlocks blocks({100, 2}, groups, kStep);
+  Sequence one = MakeSequence(0), other = MakeSequence(1), third = MakeSequence(2);
+  std::vector<BlockUpdate> updates;
+  for (; one.computed < 96; one.computed += 16) ASSERT_TRUE(blocks.Grow(one, 100, updates));
+  EXPECT_EQ(Held(one, 1).size(), 1u);
+  EXPECT_TRUE(blocks.Holds(one, 96));
+  EXPECT_FALSE(blocks.Holds(one, 80));
+  EXPECT_TRUE(blocks.Fits(100, 96, 5));
+  updates.clear();
+  blocks.Share(other, one, 96, updates);
+  ASSERT_EQ(updates.size(), 7u);  // six of attention
+  EXPECT_EQ(updates.back().group, 1u);
+  EXPECT_EQ(updates.back().block, *Held(other, 1).begin());
+  EXPECT_EQ(updates.back().copy_of, *Held(one, 1).begin());
+  EXPECT_NE(updates.back().copy_of, updates.back().block);
+  EXPECT_FALSE(blocks.Fits(16, 0, 0));
+  EXPECT_FALSE(blocks.Grow(third, 16, updates));
+  EXPECT_EQ(blocks.total(), 100u);  // a state never runs out before what it stands beside
+  one.computed = 97;
+  EXPECT_FALSE(blocks.Holds(one, 96));
+  blocks.Release(one);
+  ASSERT_TRUE(blocks.Grow(third, 16, updates));
+  EXPECT_EQ(updates.back().copy_of, -1);
+  blocks.Release(other);
+  blocks.Release(third);
+  EXPECT_EQ(blocks.used(), 0u);
+}
+
 TEST(KvBlocks, CountsWhatRunsOutFirst) {
   KvBlocks blocks({100, 4}, kGroups, 16);
   Sequence sequence = MakeSequence(0);

@@ -58,6 +58,35 @@ TEST(PlanKv, WindowsAloneCountAsFullAttention) {
               ElementsAre(21, 21));
 }
 
+// A sequence's state takes 2 * (24 + 40) = 128 bytes.
+const StateGroup kRecurrent = {.layers = 2, .parts = {{DType::kF32, 2, 3}, {DType::kBF16, 4, 5}}};
+
+TEST(PlanKv, RecurrentStatesAloneAreOneForEachSequence) {
+  const auto all = PlanKv({kRecurrent}, {3, 100, 8}, 0, uint64_t{1} << 40);
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_THAT(all->blocks_per_group, ElementsAre(3));
+  EXPECT_EQ(all->bytes, 3u * 128);
+  EXPECT_EQ(all->context_tokens, 100);
+  EXPECT_EQ(all->block_tokens, 101);
+  const auto two = PlanKv({kRecurrent}, {3, 100, 8}, 2 * 128 + 127, 0);
+  EXPECT_THAT(two->blocks_per_group, ElementsAre(2));
+  EXPECT_EQ(two->context_tokens, 100);
+  const auto none = PlanKv({kRecurrent}, {3, 100, 8}, 127, 0);
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(Message(none.status()).find("no sequence's state"), std::string::npos);
+}
+
+TEST(PlanKv, RecurrentStatesBesideAttentionAreOneForEachSequenceThatCanRun) {
+  std::vector<StateGroup> groups = kGroups;
+  groups.push_back(kRecurrent);
+  const auto all = PlanKv(groups, {3, 100, 8}, 0, uint64_t{1} << 40);
+  EXPECT_THAT(all->blocks_per_group, ElementsAre(21, 21, 3));
+  EXPECT_EQ(all->bytes, 21u * 3072 + 3 * 128);
+  EXPECT_EQ(all->block_tokens, kBlockTokens);
+  EXPECT_THAT(PlanKv(groups, {3, 100, 8}, 2 * (3072 + 128), 0)->blocks_per_group,
+              ElementsAre(2, 2, 2));
+}
+
 TEST(PlanKv, NothingFits) {
   const auto plan = PlanKv(kGroups, {3, 100, 8}, 3071, 0);
   EXPECT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted);

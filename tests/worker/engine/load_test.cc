@@ -107,7 +107,7 @@ class Load {
     rig_.Round();
     ASSERT_TRUE(rig_.port.inbox.empty());
 
-    std::vector<std::set<int32_t>> held(3);  // an output's shared blocks count once
+    std::vector<std::set<int32_t>> held(4);  // an output's shared blocks count once
     for (const auto& sequence : rig_.engine->scheduler().sequences()) {
       ASSERT_TRUE(sequence->slot != kNoSlot || sequence->blocks.empty());
       for (size_t g = 0; g < sequence->blocks.size(); ++g) {
@@ -121,9 +121,15 @@ class Load {
       ASSERT_LE(turns.missed, 4 * options_.max_sequences) << "starving";
     }
     ASSERT_EQ(rig_.blocks_used(), held[0].size());
-    ASSERT_EQ(held[0].size(), held[1].size());
-    held[2].erase(-1);  // passed by the window
-    ASSERT_LE(held[2].size(), held[0].size());
+    const auto running = static_cast<size_t>(rig_.engine->scheduler().running());
+    if (options_.state != MockState::kRecurrent) {
+      ASSERT_EQ(held[0].size(), held[1].size());
+      held[2].erase(-1);  // passed by the window
+      ASSERT_LE(held[2].size(), held[0].size());
+    }
+    if (options_.state != MockState::kPaged) {
+      ASSERT_EQ(held[options_.state == MockState::kBoth ? 3 : 0].size(), running);
+    }
     if (const Sequence* after = rig_.Find(oldest_key, oldest_output);
         after != nullptr && !older_resumed) {
       ASSERT_NE(after->slot, kNoSlot) << "the oldest was preempted";
@@ -195,6 +201,27 @@ TEST(Load, LargeStepsOnThreads) {
         .threads = &threads},
        4)
       .Run(1500);
+}
+
+TEST(Load, RecurrentStatesAlone) {
+  Load({.max_sequences = 7,
+        .max_batch_tokens = 20,
+        .context_tokens = 120,
+        .state = MockState::kRecurrent,
+        .recurrent_blocks = 5},
+       5)
+      .Run(800);
+}
+
+TEST(Load, RecurrentStatesBesideAttention) {
+  Load({.max_sequences = 5,
+        .max_batch_tokens = 7,
+        .blocks = 9,
+        .context_tokens = 120,
+        .state = MockState::kBoth,
+        .recurrent_blocks = 5},
+       6)
+      .Run(800);
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 // A model without arithmetic: the logits after a token are a hash of everything that attention
-// could see, read back through the block tables. A wrong table, position, chunk or form gives other
-// logits; and what a window should hold is compared with what full attention holds.
+// could see, read back through the block tables, or of what a recurrence has come to. A wrong
+// table, position, chunk or form gives other logits; and what a window should hold, or a
+// recurrence beside attention, is compared with what full attention holds.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <set>
@@ -18,13 +20,21 @@ namespace shardline {
 inline constexpr int64_t kMockVocabulary = 61, kMockWindow = 20;
 inline constexpr uint32_t kPoison = 60;  // after this token, logits are NaN
 
+enum class MockState { kPaged, kRecurrent, kBoth };
+
 class MockModel final : public Model {
  public:
-  MockModel() {
+  explicit MockModel(MockState state = MockState::kPaged) {
     info_.vocabulary_size = kMockVocabulary;
-    groups_ = {{.layers = 2, .kv_heads = 1, .head_dim = 2},
-               {.layers = 1, .kv_heads = 2, .head_dim = 1},
-               {.layers = 1, .kv_heads = 1, .head_dim = 1, .window = kMockWindow}};
+    if (state != MockState::kRecurrent) {
+      groups_ = {{.layers = 2, .kv_heads = 1, .head_dim = 2},
+                 {.layers = 1, .kv_heads = 2, .head_dim = 1},
+                 {.layers = 1, .kv_heads = 1, .head_dim = 1, .window = kMockWindow}};
+      paged_ = true;
+    }
+    if (state == MockState::kPaged) return;
+    recurrent_ = static_cast<int>(groups_.size());
+    groups_.push_back({.layers = 2, .parts = {{DType::kF32, 3, 1}, {DType::kU8, 2, 4}}});
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -48,8 +58,10 @@ class MockModel final : public Model {
   absl::Status Forward(const StepPlan& plan, StateStorage& state) override {
     Check(plan);
     if (before_forward) SL_RETURN_IF_ERROR(before_forward(plan));
+    std::vector<uint64_t> recurrent;  // by token
     for (const PlanRow& row : plan.rows) {
-      for (int32_t i = 0; i < row.token_count; ++i) {
+      if (recurrent_ >= 0) Recur(plan, row, state, recurrent);
+      for (int32_t i = 0; paged_ && i < row.token_count; ++i) {
         const uint32_t token = plan.tokens[row.first_token + i];
         Cell(state, 0, row.slot, row.first_position + i) = static_cast<float>(token);
         Cell(state, 1, row.slot, row.first_position + i) =
@@ -57,13 +69,17 @@ class MockModel final : public Model {
         Cell(state, 2, row.slot, row.first_position + i) = static_cast<float>(token);
       }
     }
-    for (const PlanRow& row : plan.rows) CheckWindows(state, row);
+    for (const PlanRow& row : plan.rows) {
+      if (paged_) CheckWindows(state, row);
+    }
     hashes_.clear();
     for (const PlanRow& row : plan.rows) {
       for (uint32_t w = 0; w < row.wanted_count; ++w) {
         const uint32_t token = plan.wanted[row.first_wanted + w];
         const int64_t position = row.first_position + (token - row.first_token);
-        hashes_.push_back({Hash(state, row.slot, position), plan.tokens[token] == kPoison});
+        const uint64_t hash = paged_ ? Hash(state, row.slot, position) : recurrent[token];
+        if (recurrent_ >= 0) EXPECT_EQ(recurrent[token], hash) << "position " << position;
+        hashes_.push_back({hash, plan.tokens[token] == kPoison});
       }
     }
     return absl::OkStatus();
@@ -90,6 +106,28 @@ class MockModel final : public Model {
     const int64_t block = state.blocks(group, slot)[position / kBlockTokens];
     return pages.v
         .as<float>()[block * pages.v.stride[0] + position % kBlockTokens * pages.v.stride[2]];
+  }
+
+  // The hash so far stands in one part of both layers, its negation in the other.
+  void Recur(const StepPlan& plan, const PlanRow& row, StateStorage& state,
+             std::vector<uint64_t>& hashes) const {
+    const int32_t block = state.blocks(recurrent_, row.slot)[0];
+    uint64_t hash = 0;
+    for (const int layer : {0, 1}) {
+      std::byte* stored = state.part(recurrent_, layer, 1).Rows(block, 1).as<std::byte>();
+      const View other = state.part(recurrent_, layer, 0).Rows(block, 1);
+      if (row.first_position > 0) {
+        std::memcpy(&hash, stored, sizeof(hash));
+        ASSERT_EQ(*other.as<float>(), -static_cast<float>(hash % 4096));
+      }
+      uint64_t now = hash;
+      for (int32_t i = 0; i < row.token_count; ++i) {
+        now = Mix(now, plan.tokens[row.first_token + i], row.form == RowForm::kDecode);
+        if (layer == 1) hashes.push_back(now);
+      }
+      std::memcpy(stored, &now, sizeof(now));
+      *other.as<float>() = -static_cast<float>(now % 4096);
+    }
   }
 
   static void CheckWindows(StateStorage& state, const PlanRow& row) {
@@ -133,6 +171,8 @@ class MockModel final : public Model {
 
   ModelInfo info_;
   std::vector<StateGroup> groups_;
+  bool paged_ = false;
+  int recurrent_ = -1;  // its group
   std::vector<std::pair<uint64_t, bool>> hashes_;
 };
 

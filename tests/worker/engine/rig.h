@@ -110,13 +110,19 @@ struct RigOptions {
   int32_t blocks = 64;
   int64_t context_tokens = 256;
   ThreadPool* threads = nullptr;
+  MockState state = MockState::kPaged;
+  int32_t recurrent_blocks = 4;
 };
 
 class Rig {
  public:
-  explicit Rig(const RigOptions& options = {}) : options_(options) {
+  explicit Rig(const RigOptions& options = {}) : model(options.state), options_(options) {
     model.max_batch_tokens = options.max_batch_tokens;
-    const std::vector<int32_t> blocks = {options.blocks, options.blocks + 1, options.blocks};
+    std::vector<int32_t> blocks;
+    if (options.state != MockState::kRecurrent) {
+      blocks = {options.blocks, options.blocks + 1, options.blocks};
+    }
+    if (options.state != MockState::kPaged) blocks.push_back(options.recurrent_blocks);
     auto storage = StateStorage::Create(model.state_groups(), blocks, options.max_sequences,
                                         options.context_tokens);
     EXPECT_TRUE(storage.ok()) << storage.status();

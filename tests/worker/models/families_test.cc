@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <string>
 
 #include "tests/worker/models/golden.h"
@@ -329,9 +330,9 @@ TEST(Mixtral, DefaultsAreThoseOfTheReferenceClass) {
   EXPECT_EQ(moe.experts, 8);
   EXPECT_EQ(moe.active, 2);
   EXPECT_EQ(moe.inner, 14336);
-  EXPECT_TRUE(moe.renormalise);
+  EXPECT_TRUE(moe.router.routing.renormalise);
   EXPECT_EQ(ReadHf(MixtralFamily(), R"({"num_experts_per_tok": 9})").error,
-            "config.json: 9 active experts of 8");
+            "config.json: num_experts_per_tok (expert_used_count) 9 of 8 experts");
 }
 
 TEST(Qwen3Moe, DenseLayersAreThoseThatTheKeysTell) {
@@ -349,7 +350,86 @@ TEST(Qwen3Moe, DenseLayersAreThoseThatTheKeysTell) {
   EXPECT_EQ(mixtures(""), (E{128, 128, 128, 128}));
   EXPECT_EQ(mixtures(R"(, "decoder_sparse_step": 2, "num_experts": 16)"), (E{0, 16, 0, 16}));
   EXPECT_EQ(mixtures(R"(, "mlp_only_layers": [0, 3])"), (E{0, 128, 128, 0}));
-  EXPECT_FALSE(std::get<Moe>(ReadHf(Qwen3MoeFamily(), "{}").spec.blocks[0].ffn).renormalise);
+  const Read read = ReadHf(Qwen3MoeFamily(), "{}");
+  EXPECT_FALSE(std::get<Moe>(read.spec.blocks[0].ffn).router.routing.renormalise);
+}
+
+TEST(Qwen2Moe, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(Qwen2MoeFamily(), "{}");
+  EXPECT_EQ(read.error, "");
+  const auto& moe = std::get<Moe>(read.spec.blocks[23].ffn);
+  EXPECT_EQ(moe.experts, 60);
+  EXPECT_EQ(moe.active, 4);
+  EXPECT_EQ(moe.inner, 1408);
+  EXPECT_FALSE(moe.router.routing.renormalise);
+  ASSERT_TRUE(moe.shared.has_value());
+  EXPECT_EQ(moe.shared->inner, 5632);
+  EXPECT_TRUE(moe.shared_gate);
+  EXPECT_TRUE(AttentionOf(read.spec, 0).qkv_bias);
+  EXPECT_EQ(AttentionOf(read.spec, 0).window, 0);
+}
+
+TEST(Qwen2Moe, WindowsAreInEveryOtherOfTheFirstLayers) {
+  const auto windows = [](const std::string& keys) {
+    const Read read = ReadHf(
+        Qwen2MoeFamily(),
+        R"({"num_hidden_layers": 6, "sliding_window": 9, "max_window_layers": 4)" + keys + "}");
+    EXPECT_EQ(read.error, "");
+    return Windows(read.spec);
+  };
+  EXPECT_EQ(windows(""), (std::vector<int64_t>{0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(windows(R"(, "use_sliding_window": true)"), (std::vector<int64_t>{9, 0, 9, 0, 0, 0}));
+}
+
+// All that a token chooses are together as wide as the dense MLP.
+TEST(Qwen2Moe, FirstGgufFilesTellNoSizesOfExperts) {
+  std::ifstream file(GoldenCheckpoint("gguf_of_qwen2_moe"), std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  for (const std::string key :
+       {"expert_feed_forward_length", "expert_shared_feed_forward_length"}) {
+    const size_t at = bytes.find("qwen2moe." + key);
+    ASSERT_NE(at, std::string::npos);
+    bytes.replace(at, 9, "other----");
+  }
+  const std::string path = testing::TempDir() + "no_sizes_of_experts.gguf";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const auto checkpoint = Checkpoint::Open(path);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const ModelSpec spec = Qwen2MoeFamily().from_gguf(*(*checkpoint)->gguf(), **checkpoint);
+  EXPECT_TRUE((*checkpoint)->gguf()->status().ok()) << (*checkpoint)->gguf()->status();
+  const auto& moe = std::get<Moe>(spec.blocks[0].ffn);
+  EXPECT_EQ(moe.inner, 40);  // 80 for two
+  EXPECT_EQ(moe.shared->inner, 80);
+}
+
+TEST(GraniteMoe, DefaultsAreThoseOfTheReferenceClass) {
+  const Read read = ReadHf(GraniteMoeFamily(), "{}");
+  EXPECT_EQ(read.error, "");
+  const auto& moe = std::get<Moe>(read.spec.blocks[31].ffn);
+  EXPECT_EQ(moe.experts, 8);
+  EXPECT_EQ(moe.active, 2);
+  EXPECT_EQ(moe.inner, 11008);
+  EXPECT_TRUE(moe.router.routing.renormalise);
+  EXPECT_FALSE(moe.shared.has_value());
+  const Read shared = ReadHf(GraniteMoeFamily(), R"({"shared_intermediate_size": 24})");
+  EXPECT_EQ(std::get<Moe>(shared.spec.blocks[0].ffn).shared->inner, 24);
+}
+
+TEST(Deepseek, ReadsWhatItsOwnCodeReads) {
+  const Read dense = ReadHf(DeepseekFamily(), "{}");
+  EXPECT_EQ(dense.error, "");
+  EXPECT_EQ(std::get<Mlp>(dense.spec.blocks[29].ffn).inner, 11008);
+  const std::string experts = R"("n_routed_experts": 64, "num_experts_per_tok": 6)";
+  const Read read = ReadHf(DeepseekFamily(), "{" + experts + R"(, "n_shared_experts": 2,
+      "moe_intermediate_size": 1408, "first_k_dense_replace": 1, "norm_topk_prob": true})");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(std::get<Mlp>(read.spec.blocks[0].ffn).inner, 11008);
+  const auto& moe = std::get<Moe>(read.spec.blocks[1].ffn);
+  EXPECT_EQ(moe.shared->inner, 2816);
+  EXPECT_FALSE(moe.shared_gate);
+  EXPECT_TRUE(moe.router.routing.renormalise);
+  EXPECT_EQ(ReadHf(DeepseekFamily(), "{" + experts + R"(, "scoring_func": "sigmoid"})").error,
+            "config.json: scoring_func is not softmax");
 }
 
 }  // namespace

@@ -90,13 +90,6 @@ struct Bounds {
 };
 constexpr Bounds kBounds[] = {{"bf16", DType::kBF16, 0.04, 0.4}, {"f16", DType::kF16, 0.006, 0.06}};
 
-// A router that rounding makes choose the other of two experts of nearly equal scores moves a token
-// far, in the reference as well (transformers in bf16 leaves its own f32 by 1.2 deviations in
-// "mixtral"): of a mixture's tokens one in twenty may be beyond the bound.
-bool IsMixture(const std::string& name) {
-  return name.find("mixtral") != std::string::npos || name.find("moe") != std::string::npos;
-}
-
 double Deviation(const std::vector<std::vector<float>>& rows) {
   double sum = 0, squares = 0, count = 0;
   for (const auto& row : rows) {
@@ -121,13 +114,7 @@ TEST_P(Golden, NarrowTypesStayNearF32) {
         for (size_t j = 0; j < got.size(); ++j) sum += std::abs(got[j] - expected[i][j]), ++count;
       }
       EXPECT_LE(sum / count, bounds.mean * Deviation(expected));
-      size_t beyond = 0;
-      for (size_t i = 0; i < logits.size(); ++i) {
-        const bool within =
-            Difference({logits[i]}, {expected[i]}) <= bounds.most * Deviation(expected);
-        beyond += within ? 0 : 1;
-      }
-      EXPECT_LE(beyond, IsMixture(GetParam()) ? logits.size() / 20 : 0);
+      EXPECT_LE(Difference(logits, expected), bounds.most * Deviation(expected));
     }
   }
 }
@@ -218,7 +205,7 @@ TEST(Formats, GiveTheSameBits) {
       }
     }
   }
-  EXPECT_EQ(copies, 22);
+  EXPECT_GE(copies, 34);
 }
 
 // A copy of the checkpoint in which one file has other bytes.

@@ -6,6 +6,7 @@
 #include <set>
 #include <sstream>
 
+#include "shared/format/gguf.h"
 #include "tests/worker/models/golden.h"
 #include "tests/worker/models/runner.h"
 #include "worker/models/registry.h"
@@ -126,6 +127,57 @@ TEST_F(BrokenCheckpoint, ProblemsOfTheConfigurationAreOneLine) {
   Replace("config.json", "\"num_attention_heads\"", "\"num_intention_heads\"");
   EXPECT_EQ(LoadError(folder_),
             folder_ + "/config.json: missing keys: num_attention_heads; " + two);
+}
+
+// Frequencies are divided by these.
+TEST_F(BrokenCheckpoint, RopeFactorsOfZero) {
+  for (const char* name : {"gguf_of_phi3_longrope", "gguf_rope_freqs_tied"}) {
+    Take(name);
+    std::string bytes = ReadFile(folder_ + "/model.gguf");
+    const auto gguf = GgufFile::Parse(std::as_bytes(std::span(bytes)), "model.gguf");
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    for (const GgufTensor& tensor : (*gguf)->tensors()) {
+      if (!tensor.name.starts_with("rope_")) continue;
+      const char* data = reinterpret_cast<const char*>(tensor.data.data());
+      std::string zeroed = bytes;
+      zeroed.replace(data - bytes.data(), tensor.data.size(), tensor.data.size(), '\0');
+      Write("model.gguf", zeroed);
+      EXPECT_NE(LoadError(folder_ + "/model.gguf").find("holds what is no positive number"),
+                std::string::npos)
+          << tensor.name;
+    }
+  }
+}
+
+// A window in layers that the architecture's class does not give one; sinks that none has.
+TEST_F(BrokenCheckpoint, KeysOfOtherCode) {
+  struct Case {
+    const char *name, *add, *error;
+  };
+  for (const Case& c :
+       {Case{"mistral", R"("layer_types": ["full_attention", "sliding_attention"],)",
+             "layer_types has sliding_attention, not served with this architecture"},
+        Case{"llama", R"("use_attention_sinks": true,)",
+             "use_attention_sinks is not served with this architecture"},
+        Case{"llama", R"("logit_scale": 0.0625,)",
+             "logit_scale is not served with this architecture"},
+        Case{"deepseek_moe", R"("routed_scaling_factor": 2.5,)",
+             "routed_scaling_factor is not served with this architecture"},
+        Case{"qwen2_tied", R"("attention_chunk_size": 8192,)",
+             "attention_chunk_size is not served with this architecture"}}) {
+    Take(c.name);
+    const std::string config = ReadFile(folder_ + "/config.json");
+    Write("config.json", "{" + std::string(c.add) + config.substr(1));
+    EXPECT_EQ(LoadError(folder_), folder_ + "/config.json: " + c.error);
+  }
+  // Nothing that matters, and what the family reads.
+  Take("llama");
+  const std::string config = ReadFile(folder_ + "/config.json");
+  Write("config.json",
+        R"({"attention_chunk_size": null, "alibi": false, "residual_multiplier": 1.0,
+            "layer_types": ["full_attention"],)" +
+            config.substr(1));
+  EXPECT_TRUE(Model::Load({.path = folder_, .dtype = "f32", .ops = &CpuOps()}, nullptr).ok());
 }
 
 TEST_F(BrokenCheckpoint, TruncatedFiles) {

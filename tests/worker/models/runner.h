@@ -37,7 +37,8 @@ class Runner {
     std::vector<BlockUpdate> updates;
     for (size_t g = 0; g < groups.size(); ++g) {
       for (int slot = 0; slot < slots; ++slot) {
-        for (int32_t i = 0; i < blocks; ++i) {  // the blocks of sequences interleave, backwards
+        const int32_t held = groups[g].recurrent() ? 1 : blocks;
+        for (int32_t i = 0; i < held; ++i) {  // the blocks of sequences interleave, backwards
           updates.push_back({static_cast<uint32_t>(slot), static_cast<uint32_t>(g),
                              static_cast<uint32_t>(i), (blocks - 1 - i) * slots + slot});
         }

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "tests/worker/parallel/conformance.h"
+
 namespace shardline {
 namespace {
 
@@ -29,6 +31,18 @@ TEST(SingleProcess, RefusesOtherRanksAndSizes) {
   const View part = View::Contiguous(data.data(), DType::kF32, {2});
   EXPECT_FALSE(group->Broadcast(all, 1).ok());
   EXPECT_FALSE(group->AllGather(all, part).ok());
+}
+
+TEST(SingleProcess, Conforms) {
+  const auto group = SingleProcess();
+  std::atomic<int> arrivals{0};
+  EXPECT_EQ(testing::Conform({.group = *group, .arrivals = &arrivals}), "");
+}
+
+TEST(SingleProcess, EndsOnAbort) {
+  const auto group = SingleProcess();
+  group->Abort("enough");
+  EXPECT_EQ(group->Barrier(), absl::UnavailableError("enough"));
 }
 
 }  // namespace

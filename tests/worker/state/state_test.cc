@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <set>
 
 #include "worker/state/block_allocator.h"
@@ -90,6 +91,21 @@ TEST(StateStorage, PagesOfLayersDoNotOverlapAndStartAtZero) {
   EXPECT_EQ((*storage)->pages(1, 0).k.shape[0], 3);
 }
 
+TEST(StateStorage, SharedValuesAreColumnsOfTheKeys) {
+  const StateGroup group{.layers = 2, .kv_heads = 1, .head_dim = 12, .shared_values = 8};
+  EXPECT_EQ(group.block_bytes(), 2u * 12 * kBlockTokens * sizeof(float));
+  auto storage = StateStorage::Create({group}, {5}, 1, 80);
+  ASSERT_TRUE(storage.ok()) << storage.status();
+  const KvPages first = (*storage)->pages(0, 0), second = (*storage)->pages(0, 1);
+  for (const KvPages& pages : {first, second}) {
+    EXPECT_EQ(pages.v.data, pages.k.data);
+    EXPECT_EQ(pages.v.shape, (std::array<int64_t, 4>{5, 1, kBlockTokens, 8}));
+    EXPECT_EQ(pages.v.stride, pages.k.stride);
+  }
+  for (int64_t i = 0; i < first.k.elements(); ++i) first.k.as<float>()[i] = 1;
+  for (int64_t i = 0; i < second.k.elements(); ++i) ASSERT_EQ(second.k.as<float>()[i], 0);
+}
+
 TEST(StateStorage, AppliesUpdatesInOrder) {
   const std::vector<StateGroup> groups(2, {.layers = 1, .kv_heads = 1, .head_dim = 4});
   auto storage = StateStorage::Create(groups, {9, 9}, 3, 33);  // three blocks of 16 a slot
@@ -102,6 +118,47 @@ TEST(StateStorage, AppliesUpdatesInOrder) {
   EXPECT_EQ((*storage)->blocks(1, 1)[0], 5);
   EXPECT_EQ((*storage)->blocks(0, 2)[0], 4);
   EXPECT_EQ((*storage)->blocks(0, 0)[0], 0);
+}
+
+// Blocks of a recurrent group hold all parts of all layers; a block starts as a copy if it is one.
+TEST(StateStorage, RecurrentBlocksAreCopied) {
+  const std::vector<StateGroup> groups = {
+      {.layers = 1, .kv_heads = 1, .head_dim = 4},
+      {.layers = 2, .parts = {{DType::kBF16, 3, 5}, {DType::kF32, 4, 5}}}};
+  EXPECT_EQ(groups[1].block_bytes(), 2u * (3 * 5 * 2 + 4 * 5 * 4));
+  auto storage = StateStorage::Create(groups, {9, 3}, 4, 100);
+  ASSERT_TRUE(storage.ok()) << storage.status();
+  const auto fill = [&](int32_t block, uint8_t value) {
+    for (int layer = 0; layer < 2; ++layer) {
+      for (int part = 0; part < 2; ++part) {
+        const View one = (*storage)->part(1, layer, part).Rows(block, 1);
+        std::memset(one.data, value + 2 * layer + part, one.bytes());
+      }
+    }
+  };
+  const auto holds = [&](int32_t block, uint8_t value) {
+    bool same = true;
+    for (int layer = 0; layer < 2; ++layer) {
+      for (int part = 0; part < 2; ++part) {
+        const View one = (*storage)->part(1, layer, part).Rows(block, 1);
+        for (size_t i = 0; i < one.bytes(); ++i) {
+          same = same && one.as<uint8_t>()[i] == value + 2 * layer + part;
+        }
+      }
+    }
+    return same;
+  };
+  EXPECT_EQ((*storage)->part(1, 0, 0).shape, (std::array<int64_t, 4>{3, 3, 5, 0}));
+  for (int32_t block = 0; block < 3; ++block) fill(block, static_cast<uint8_t>(10 * block + 10));
+  (*storage)->Apply({{.slot = 2, .group = 1, .index = 0, .block = 0, .copy_of = 1},
+                     {.slot = 3, .group = 1, .index = 0, .block = 2},
+                     {.slot = 1, .group = 1, .index = 0, .block = 1, .copy_of = 0}});
+  EXPECT_EQ((*storage)->blocks(1, 2)[0], 0);
+  EXPECT_EQ((*storage)->blocks(1, 3)[0], 2);
+  EXPECT_EQ((*storage)->blocks(1, 1)[0], 1);
+  EXPECT_TRUE(holds(0, 20));
+  EXPECT_TRUE(holds(1, 20));
+  EXPECT_TRUE(holds(2, 30));
 }
 
 TEST(StateStorage, TooLargeNamesTheFlag) {

@@ -135,6 +135,54 @@ TEST(LoadWeights, TakesSlotsOutOfAJoinedTensor) {
   }
 }
 
+// Two matrices for each of three heads: in a tensor of both by head, of which the first is stored
+// transposed, or in two tensors of all heads.
+TEST(LoadWeights, TakesMatricesOfHeadsOutOfTensorsOfAll) {
+  const NameTable names{
+      .rules = {{.slot = "*.a",
+                 .tensor = "blk.*.a",
+                 .joined = "blk.*.ab",
+                 .fusion = Fusion::kByExpertTransposed},
+                {.slot = "*.b", .tensor = "", .joined = "blk.*.ab", .fusion = Fusion::kByExpert}}};
+  const auto load = [&](const std::vector<TestTensor>& tensors, bool both,
+                        std::vector<Packed>& matrices) {
+    const auto checkpoint = WriteCheckpoint(tensors);
+    WeightPlan plan;
+    for (int64_t h = 0; h < 3; ++h) {
+      WeightSlot a = Slot("0.a.weight", {4, 2}), b = Slot("0.b.weight", {3, 4});
+      a.expert = {.index = h, .count = 3, .rows = 5};
+      b.expert = {.index = h, .count = 3, .rows = 5, .first = 2};
+      plan.Matrix(&matrices[h], {a});
+      if (both) plan.Matrix(&matrices[3 + h], {b});
+    }
+    return LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  };
+  std::vector<Packed> joined(6), apart(6), none(6);
+  const auto memory = load({Counting("blk.0.ab.weight", {15, 4})}, true, joined);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const auto other = load({Counting("blk.0.a.weight", {3, 4, 2})}, false, apart);
+  ASSERT_TRUE(other.ok()) << other.status();
+  for (int64_t h = 0; h < 3; ++h) {
+    for (uint32_t row = 0; row < 4; ++row) {  // its columns are rows 5h and 5h + 1
+      const auto x = static_cast<float>(20 * h + row), y = static_cast<float>(8 * h + 2 * row);
+      EXPECT_EQ(PackedRow(joined[h], row), (std::vector<float>{x, x + 4}));
+      EXPECT_EQ(PackedRow(apart[h], row), (std::vector<float>{y, y + 1}));
+    }
+    for (uint32_t row = 0; row < 3; ++row) {
+      const auto x = static_cast<float>(20 * h + 8 + 4 * row);
+      EXPECT_EQ(PackedRow(joined[3 + h], row), (std::vector<float>{x, x + 1, x + 2, x + 3}));
+    }
+  }
+  const auto error = [&](const TestTensor& tensor) {
+    return Message(load({tensor}, true, none).status());
+  };
+  EXPECT_NE(error(Counting("blk.0.ab.weight", {14, 4}))
+                .find("wrong shapes: blk.0.ab.weight is [14, 4], not [15, 4]"),
+            std::string::npos);
+  EXPECT_NE(error(Counting("extra", {1})).find("missing tensors: blk.0.a.weight, blk.0.ab.weight;"),
+            std::string::npos);
+}
+
 TEST(LoadWeights, AJoinedTensorMustHoldItsSlots) {
   const auto checkpoint = WriteCheckpoint({Counting("blk.0.qk.weight", {12, 4})});
   WeightPlan plan;

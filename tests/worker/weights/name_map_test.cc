@@ -32,6 +32,13 @@ TEST(MapName, PutsEveryNumberInItsPlace) {
   EXPECT_EQ(MapName(table, "7.norm.weight").tensor, "");
 }
 
+TEST(MapName, CountsBlocksFromTheFirst) {
+  const NameTable table{.rules = {{"embed", "layers.0.wte"}, {"*.norm.*", "layers.*.norms.*"}},
+                        .first_block = 1};
+  EXPECT_EQ(MapName(table, "embed.weight").tensor, "layers.0.wte.weight");
+  EXPECT_EQ(MapName(table, "0.norm.5.weight").tensor, "layers.1.norms.5.weight");
+}
+
 TEST(MapName, GivesNothingForAnUnknownSlot) {
   EXPECT_EQ(MapName(Table(), "3.attn.x.weight").tensor, "");
   EXPECT_EQ(MapName(Table(), "embed").tensor, "");
