@@ -1,7 +1,9 @@
-// Checks one thing after the other, so that the first that is wrong is what is told.
+// Checks one thing after the other. What is wrong with a configuration and with the tensors is told
+// together, so far as it can be known.
 #include "worker/models/open.h"
 
 #include "worker/models/unread_keys.h"
+#include "worker/weights/resolve.h"
 
 namespace shardline {
 namespace {
@@ -20,17 +22,31 @@ absl::StatusOr<DType> ChooseType(const ModelOptions& options, const Checkpoint& 
   return InvalidArgument("--dtype=", options.dtype, " is not served; use auto, f32, bf16 or f16");
 }
 
-absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& checkpoint) {
+struct ReadModel {
+  ModelSpec spec;
+  absl::Status status;  // of the configuration
+  bool fits;            // its sizes are its own and fit together, so that tensors can be compared
+};
+
+ReadModel ReadSpec(const Family& family, const Checkpoint& checkpoint) {
   Config& config = checkpoint.hf() ? static_cast<Config&>(*checkpoint.hf()) : *checkpoint.gguf();
   ModelSpec spec = checkpoint.hf() ? family.from_hf(*checkpoint.hf())
                                    : family.from_gguf(*checkpoint.gguf(), checkpoint);
   if (checkpoint.hf()) RefuseUnreadKeys(*checkpoint.hf());
   // What does not fit together is no news where a number only stands in for one that is missing.
-  if (config.complete()) {
-    for (const std::string& problem : SpecProblems(spec)) config.Note(problem);
+  bool fits = config.complete();
+  if (fits) {
+    for (const std::string& problem : SpecProblems(spec)) {
+      config.Note(problem);
+      fits = false;
+    }
   }
-  SL_RETURN_IF_ERROR(config.status());
-  return spec;
+  return {std::move(spec), config.status(), fits};
+}
+
+absl::Status Joined(const absl::Status& configuration, const absl::Status& tensors) {
+  if (tensors.ok()) return configuration;
+  return InvalidArgument(Message(configuration), "; ", Message(tensors));
 }
 
 // Of all ranks together.
@@ -63,7 +79,8 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
   SL_ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(asked.path));
   SL_ASSIGN_OR_RETURN(const Family* family, FindFamily(*checkpoint));
   SL_ASSIGN_OR_RETURN(const DType type, ChooseType(asked, *checkpoint));
-  SL_ASSIGN_OR_RETURN(ModelSpec spec, ReadSpec(*family, *checkpoint));
+  auto [spec, status, fits] = ReadSpec(*family, *checkpoint);
+  if (!status.ok() && !fits) return status;
 
   ModelOptions options = asked;
   static ProcessGroup* const kAlone = SingleProcess().release();
@@ -88,6 +105,10 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
                .capabilities = std::string(family->capabilities)}};
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
+  if (!status.ok()) {
+    return Joined(
+        status, ResolveSources(*opened.checkpoint, opened.names, opened.decoder->plan()).status());
+  }
   SL_RETURN_IF_ERROR(CheckCuts(opened.decoder->plan(), opened.checkpoint->path()));
   opened.info.parameters = CountParameters(opened.decoder->plan());
   return opened;

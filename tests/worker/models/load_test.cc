@@ -130,6 +130,34 @@ TEST_F(BrokenCheckpoint, ProblemsOfTheConfigurationAreOneLine) {
 }
 
 // Frequencies are divided by these.
+TEST_F(BrokenCheckpoint, ProblemsOfConfigurationAndTensorsAreOneLine) {
+  Take("llama");
+  Replace("config.json", "\"rope_theta\": 10000.0", R"("rope_scaling": {"rope_type": "spiral"})");
+  Replace("config.json", "\"vocab_size\": 128", "\"vocab_size\": 120");
+  Replace("model.safetensors", "model.norm.weight", "model.noun.weight");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                "/config.json: rope_scaling.rope_type 'spiral' is not one of default, linear, "
+                "dynamic, yarn, longrope and llama3; " +
+                folder_ +
+                ": missing tensors: model.norm.weight; unused tensors: model.noun.weight; wrong "
+                "shapes: model.embed_tokens.weight is [128, 64], not [120, 64], lm_head.weight is "
+                "[128, 64], not [120, 64]");
+}
+
+TEST_F(BrokenCheckpoint, ProblemsOfMixturesAreOneLine) {
+  Take("deepseek_v3");
+  Replace("config.json", "\"n_group\": 3", "\"n_group\": 4");
+  Replace("config.json", "\"routed_scaling_factor\": 2.5", "\"routed_scaling_factor\": -1.0");
+  const std::string error = LoadError(folder_);
+  EXPECT_NE(error.find("routed_scaling_factor -1 is outside 0..1e+06; "), std::string::npos)
+      << error;
+  EXPECT_NE(error.find("; n_group (expert_group_count) 4 does not divide 6 experts"),
+            std::string::npos)
+      << error;
+  EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+}
+
 TEST_F(BrokenCheckpoint, RopeFactorsOfZero) {
   for (const char* name : {"gguf_of_phi3_longrope", "gguf_rope_freqs_tied"}) {
     Take(name);
