@@ -110,6 +110,17 @@ TEST_F(BrokenCheckpoint, UnknownArchitecture) {
   }
 }
 
+TEST_F(BrokenCheckpoint, UnknownArchitectureOfGguf) {
+  Take("gguf_of_qwen2_tied");
+  Replace("model.gguf", "qwen2", "gwen2");
+  const std::string error = LoadError(folder_ + "/model.gguf");
+  const std::string begin = folder_ +
+                            "/model.gguf: general.architecture 'gwen2' is not served; served are: "
+                            "chatglm, deepseek, deepseek2, falcon, ";
+  EXPECT_TRUE(error.starts_with(begin)) << error;
+  EXPECT_TRUE(error.ends_with("; the nearest name is qwen2")) << error;
+}
+
 TEST_F(BrokenCheckpoint, ProblemsOfTheConfigurationAreOneLine) {
   Take("llama");
   Replace("config.json", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3");
