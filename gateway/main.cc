@@ -172,7 +172,9 @@ int Serve(const Settings& settings, Life& life) {
   std::atomic<bool> draining{false};
   Supervisor supervisor(
       {.program = settings.worker_program,
-       .arguments = [&](uint64_t epoch) { return WorkerArguments(settings, epoch); },
+       .ranks = static_cast<int>(settings.tensor_parallel),
+       .arguments = [&](uint64_t epoch,
+                        int rank) { return WorkerArguments(settings, epoch, rank); },
        .eos_ids = text->eos_ids,
        .step_limit_seconds = settings.step_limit_seconds,
        .load_limit_seconds = settings.load_limit_seconds,

@@ -5,12 +5,15 @@
 #include <absl/flags/usage_config.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "gateway/model_text.h"
+#include "shared/base/cores.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/ipc/group_segment.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
 ABSL_FLAG(std::string, model_name, "", "name that clients use; default: the file's or directory's");
@@ -21,7 +24,7 @@ ABSL_FLAG(std::string, device, "cpu", "cpu (cuda is not served by this build)");
 ABSL_FLAG(std::string, dtype, "auto",
           "auto, f32, bf16 or f16: arithmetic, activations and KV cache");
 ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
-ABSL_FLAG(uint32_t, tensor_parallel, 1, "ranks of a replica (1)");
+ABSL_FLAG(uint32_t, tensor_parallel, 1, "worker processes that share a replica's weights and work");
 ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model (1)");
 ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that run at once");
 ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step");
@@ -31,7 +34,8 @@ ABSL_FLAG(uint64_t, max_queued_tokens, 1048576, "prompt tokens that may wait");
 ABSL_FLAG(uint64_t, kv_cache_bytes, 0,
           "KV cache; 0: the smaller of a quarter of free memory and what is usable");
 ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every token");
-ABSL_FLAG(uint32_t, threads, 0, "compute threads; 0: the usable cores");
+ABSL_FLAG(uint32_t, threads, 0,
+          "compute threads of a worker; 0: the usable cores, shared by the workers");
 ABSL_FLAG(std::string, trace_file, "",
           "writes a trace of requests and steps there, for Perfetto or chrome://tracing");
 ABSL_FLAG(bool, allow_request_templates, false, "requests may bring a chat template");
@@ -55,8 +59,6 @@ absl::Status NotServed(bool asked, std::string_view flag, std::string_view inste
 }
 
 absl::Status CheckUnserved() {
-  SL_RETURN_IF_ERROR(
-      NotServed(absl::GetFlag(FLAGS_tensor_parallel) != 1, "--tensor-parallel", "only 1 is"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_replicas) != 1, "--replicas", "only 1 is"));
   SL_RETURN_IF_ERROR(NotServed(absl::GetFlag(FLAGS_kv_cache_dtype) != "auto", "--kv-cache-dtype",
                                "the cache is kept in --dtype"));
@@ -99,6 +101,7 @@ absl::Status Check(const Settings& settings) {
   SL_RETURN_IF_ERROR(CheckUnserved());
   SL_RETURN_IF_ERROR(CheckAddress("--listen", settings.listen));
   SL_RETURN_IF_ERROR(CheckAddress("--metrics-listen", settings.metrics_listen));
+  SL_RETURN_IF_ERROR(CheckPositive("--tensor-parallel", settings.tensor_parallel, kMaxRanks));
   SL_RETURN_IF_ERROR(CheckPositive("--max-sequences", settings.max_sequences, 65536));
   SL_RETURN_IF_ERROR(CheckPositive("--max-batch-tokens", settings.max_batch_tokens, 1u << 20));
   SL_RETURN_IF_ERROR(
@@ -138,6 +141,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.device = absl::GetFlag(FLAGS_device);
   settings.trace_file = absl::GetFlag(FLAGS_trace_file);
   settings.dtype = absl::GetFlag(FLAGS_dtype);
+  settings.tensor_parallel = absl::GetFlag(FLAGS_tensor_parallel);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   settings.max_context = absl::GetFlag(FLAGS_max_context);
@@ -159,14 +163,18 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   return settings;
 }
 
-std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch) {
+std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch, int rank) {
+  uint32_t threads = settings.threads;
+  if (threads == 0 && settings.tensor_parallel > 1) {
+    threads = std::max<uint32_t>(1, UsableCores() / settings.tensor_parallel);
+  }
   std::vector<std::string> arguments = {
       Cat("--model=", settings.model),
       Cat("--dtype=", settings.dtype),
       Cat("--device=", settings.device),
       "--channel-fd=3",
       Cat("--epoch=", epoch),
-      Cat("--threads=", settings.threads),
+      Cat("--threads=", threads),
       Cat("--max-sequences=", settings.max_sequences),
       Cat("--max-batch-tokens=", settings.max_batch_tokens),
       Cat("--max-context=", settings.max_context),
@@ -174,6 +182,11 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
       Cat("--no-kv-cache=", settings.no_kv_cache),
       Cat("--parent-pid=", getpid()),
   };
+  if (settings.tensor_parallel > 1) {
+    arguments.insert(arguments.end(),
+                     {Cat("--rank=", rank), Cat("--ranks=", settings.tensor_parallel),
+                      "--group-fd=4", Cat("--rank-limit-seconds=", settings.step_limit_seconds)});
+  }
   if (!settings.trace_file.empty()) arguments.push_back(Cat("--trace-file=", settings.trace_file));
   return arguments;
 }

@@ -15,7 +15,8 @@ struct Settings {
   std::string listen, metrics_listen;
   std::string worker_program;
   std::string device, dtype;
-  std::string trace_file;  // empty: none
+  std::string trace_file;        // empty: none
+  uint32_t tensor_parallel = 1;  // ranks of the model
   uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;
@@ -28,7 +29,7 @@ struct Settings {
 // Errors: InvalidArgument naming the flag.
 absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv);
 
-// The worker's command line, without the program's name, for one epoch.
-std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch);
+// The command line of a worker, without the program's name, for one epoch and rank.
+std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch, int rank);
 
 }  // namespace shardline

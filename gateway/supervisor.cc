@@ -79,36 +79,44 @@ void Supervisor::Note(std::string_view what, uint64_t epoch) {
 
 Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   End end;
-  auto channel = Channel::Create(ChannelOptions(), epoch);
-  if (!channel.ok()) {
-    end.why = Message(channel.status());
+  {
+    std::lock_guard lock(progress_mutex_);
+    progress_.assign(options_.ranks, Progress{0, ""});
+    shown_ = {-1, ""};
+  }
+  last_message_ns_ = MonotonicNanoseconds();
+  auto started = RankProcesses::Start({
+      .program = options_.program,
+      .ranks = options_.ranks,
+      .epoch = epoch,
+      .arguments = options_.arguments,
+      .eos_ids = options_.eos_ids,
+      .progress = [this](int rank, const Progress& progress) { ShowProgress(rank, progress); },
+  });
+  if (!started.ok()) {
+    end.why = Message(started.status());
     return end;
   }
-  auto link = std::make_shared<WorkerLink>(*std::move(channel));
-  auto process = Process::Spawn({.program = options_.program,
-                                 .arguments = options_.arguments(epoch),
-                                 .descriptors = {link->channel().fd()}});
-  if (!process.ok()) {
-    end.why = Message(process.status());
-    return end;
-  }
-  absl::Status status = link->channel().WatchProcess(process->pid());
-  if (status.ok()) status = link->channel().Send(Configure{options_.eos_ids}, seconds(10));
-  if (status.ok()) status = Serve(*process, *link, link, end.served);
+  RankProcesses& ranks = **started;
+  const absl::Status status = Serve(ranks, end.served);
   Note("worker ended", epoch);
   // Streams first: taking down a large process takes a while.
   if (end.served) events_.readiness(false);
   router_->WorkerLost();
-  end.why = Message(status);
-  EndProcess(*link, *process, end);
+  // A worker that ends by itself says why with its exit code: let it, before it is killed.
+  // One that never served may be slow to end on a busy machine, and its code decides what follows.
+  const milliseconds patience = end.served ? milliseconds(2000) : milliseconds(10000);
+  end.exit = ranks.End(stopping_ ? milliseconds(500) : patience);
+  end.why = ranks.lost_rank();
+  if (end.why.empty()) end.why = Message(status);
+  if (options_.ranks == 1 && end.exit) end.why = Cat(end.why, " (", Describe(*end.exit), ")");
   return end;
 }
 
-// Until the worker ends or must be ended; the status says why.
-absl::Status Supervisor::Serve(Process& process, WorkerLink& link, std::shared_ptr<WorkerLink> port,
-                               bool& served) {
+// Until the group ends or must be ended; the status says why.
+absl::Status Supervisor::Serve(RankProcesses& ranks, bool& served) {
+  WorkerLink& link = *ranks.leader();
   std::optional<Clock::time_point> stop_by;
-  auto last_message = Clock::now();
   for (;;) {
     if (stopping_ && !stop_by.has_value()) {
       stop_by = DeadlineAfter(seconds(1));
@@ -117,21 +125,22 @@ absl::Status Supervisor::Serve(Process& process, WorkerLink& link, std::shared_p
     if (stop_by.has_value() && Clock::now() >= *stop_by) return Unavailable("it did not stop");
     SL_ASSIGN_OR_RETURN(const std::optional<Received> message, link.Receive(kGlance));
     if (message.has_value()) {
-      last_message = Clock::now();
-      SL_RETURN_IF_ERROR(Dispatch(*message, port, served));
-    } else if (process.Wait(std::chrono::nanoseconds(0)).has_value()) {
+      last_message_ns_ = MonotonicNanoseconds();
+      SL_RETURN_IF_ERROR(Dispatch(*message, ranks.leader(), served));
+    } else if (ranks.leader_ended()) {
       return Unavailable("it ended");  // the channel says so sooner, once it is attached
-    } else if (const absl::Status status = CheckProgress(served, last_message); !status.ok()) {
+    } else if (const absl::Status status = CheckProgress(served); !status.ok()) {
       events_.liveness(false);
-      process.Signal(SIGKILL);  // what stands still does not end by itself
+      ranks.Kill();  // what stands still does not end by itself
       return status;
     }
   }
 }
 
-absl::Status Supervisor::CheckProgress(bool served, Clock::time_point last_message) const {
+absl::Status Supervisor::CheckProgress(bool served) const {
   if (!served) {
-    const double silence = SecondsSince(last_message);
+    const double silence =
+        static_cast<double>(MonotonicNanoseconds() - last_message_ns_.load()) * 1e-9;
     if (silence < options_.load_limit_seconds) return absl::OkStatus();
     return Unavailable("it got no further with loading for ", static_cast<int64_t>(silence),
                        " s (--load-limit-seconds)");
@@ -166,7 +175,7 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
       if (served) {
         router_->OnMessage(progress);
       } else {
-        ShowProgress(progress);
+        ShowProgress(0, progress);
       }
       return absl::OkStatus();
     }
@@ -185,26 +194,20 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
   }
 }
 
-// A line when the phase changes and for every further fifth of it.
-void Supervisor::ShowProgress(const Progress& progress) {
-  if (progress.phase == shown_phase_ && progress.fraction < shown_fraction_ + 0.2) return;
-  shown_phase_ = progress.phase;
-  shown_fraction_ = progress.fraction;
-  std::fprintf(stderr, "loading: %s %d %%\n", progress.phase.c_str(),
-               static_cast<int>(std::clamp(progress.fraction, 0.0, 1.0) * 100));
-}
-
-void Supervisor::EndProcess(WorkerLink& link, Process& process, End& end) {
-  link.channel().Close();
-  // A worker that ends by itself says why with its exit code: let it, before it is killed.
-  // One that never served may be slow to end on a busy machine, and its code decides what follows.
-  const milliseconds patience = end.served ? milliseconds(2000) : milliseconds(10000);
-  end.exit = process.Wait(stopping_ ? milliseconds(500) : patience);
-  if (!end.exit.has_value()) {
-    process.Signal(SIGKILL);
-    end.exit = process.Wait(seconds(30));
+// A line when the phase changes and for every further fifth of it; of several ranks the one that is
+// furthest behind counts.
+void Supervisor::ShowProgress(int rank, const Progress& progress) {
+  last_message_ns_ = MonotonicNanoseconds();
+  std::lock_guard lock(progress_mutex_);
+  progress_[rank] = progress;
+  double least = progress.fraction;
+  for (const Progress& other : progress_) {
+    least = std::min(least, other.phase == progress.phase ? other.fraction : 0);
   }
-  if (end.exit.has_value()) end.why = Cat(end.why, " (", Describe(*end.exit), ")");
+  if (progress.phase == shown_.phase && least < shown_.fraction + 0.2) return;
+  shown_ = {least, progress.phase};
+  std::fprintf(stderr, "loading: %s %d %%\n", progress.phase.c_str(),
+               static_cast<int>(std::clamp(least, 0.0, 1.0) * 100));
 }
 
 }  // namespace shardline

@@ -1,6 +1,7 @@
-// Keeps one worker running: spawns it, waits for it to load, hands its messages to the router,
-// notices its end at once and a standstill within a limit, and starts the next one. All of that is
-// one thread, which lasts as long as the gateway: a worker dies with the thread that spawned it.
+// Keeps one worker group running: spawns its ranks, waits for them to load, hands their messages to
+// the router, notices the end of any of them at once and a standstill within a limit, and starts
+// the next group. All of that is one thread, which lasts as long as the gateway: a worker dies with
+// the thread that spawned it.
 #pragma once
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "gateway/metrics.h"
+#include "gateway/rank_processes.h"
 #include "gateway/router.h"
 #include "gateway/worker_link.h"
 #include "shared/base/clock.h"
@@ -25,7 +27,8 @@ class Supervisor {
  public:
   struct Options {
     std::string program;
-    std::function<std::vector<std::string>(uint64_t epoch)> arguments;
+    int ranks = 1;
+    std::function<std::vector<std::string>(uint64_t epoch, int rank)> arguments;
     std::vector<uint32_t> eos_ids;
     double step_limit_seconds = 30;   // without headway while there is work
     double load_limit_seconds = 300;  // without headway while loading
@@ -58,14 +61,12 @@ class Supervisor {
   };
   void Run();
   End RunWorker(uint64_t epoch);
-  absl::Status Serve(Process& process, WorkerLink& link, std::shared_ptr<WorkerLink> port,
-                     bool& served);
+  absl::Status Serve(RankProcesses& ranks, bool& served);
   absl::Status Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
                         bool& served);
-  absl::Status CheckProgress(bool served, Clock::time_point last_message) const;
+  absl::Status CheckProgress(bool served) const;
   void Note(std::string_view what, uint64_t epoch);  // in the trace
-  void ShowProgress(const Progress& progress);
-  void EndProcess(WorkerLink& link, Process& process, End& end);
+  void ShowProgress(int rank, const Progress& progress);
   bool Sleep(double seconds);  // false: stopping
 
   const Options options_;
@@ -76,8 +77,10 @@ class Supervisor {
   std::mutex mutex_;  // for sleeping alone
   std::condition_variable wake_;
   std::thread thread_;
-  std::string shown_phase_;
-  double shown_fraction_ = 0;
+  std::atomic<uint64_t> last_message_ns_{0};  // of any rank
+  std::mutex progress_mutex_;
+  std::vector<Progress> progress_;  // of each rank
+  Progress shown_{-1, ""};
 };
 
 }  // namespace shardline

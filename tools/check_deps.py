@@ -31,8 +31,10 @@ ALLOWED = {
                       "worker/state", "worker/weights", "worker/parallel"],
     "worker/engine": ["kernels", "shared/base", "shared/ipc", "worker/models", "worker/state",
                       "worker/parallel"],
+    "worker/plan": ["kernels", "shared/base", "worker/engine", "worker/models", "worker/state",
+                    "worker/weights", "worker/parallel"],
     "worker": ["kernels", "shared/base", "shared/ipc", "shared/format"],
-    "tools/cli": ["shared", "proto", "gateway/text"],
+    "tools/cli": ["shared", "proto", "gateway/text", "worker/plan"],
 }
 # Outside libraries that belong to some folders only.
 RESTRICTED = [

@@ -99,10 +99,41 @@ void Fields(Archive& archive, M& message) {
     archive.Value(message.key);
     archive.Value(message.code);
     archive.Elements(message.message);
+  } else if constexpr (Is<StepPlan, M>) {
+    archive.Value(message.step);
+    archive.Elements(message.rows);
+    archive.Elements(message.tokens);
+    archive.Elements(message.wanted);
+    archive.Elements(message.blocks);
   } else {
     static_assert(Flat<std::remove_const_t<M>>);
     archive.Value(message);
   }
+}
+
+// The rows cover the tokens and the wanted ones in order, and nothing else.
+std::string_view FaultOf(const StepPlan& plan) {
+  uint64_t tokens = 0, wanted = 0;
+  for (const PlanRow& row : plan.rows) {
+    if (row.token_count < 1 || row.first_position < 0 || row.first_token != tokens) {
+      return "rows do not cover the tokens";
+    }
+    if (row.first_wanted != wanted) return "rows do not cover the wanted tokens";
+    if (row.form > RowForm::kDecode) return "unknown form of row";
+    tokens += row.token_count;
+    wanted += row.wanted_count;
+    if (tokens > plan.tokens.size() || wanted > plan.wanted.size()) {
+      return "rows have more tokens than there are";
+    }
+    for (uint64_t i = row.first_wanted; i < wanted; ++i) {
+      if (plan.wanted[i] < row.first_token || plan.wanted[i] >= tokens) {
+        return "a wanted token is not of its row";
+      }
+    }
+  }
+  return tokens == plan.tokens.size() && wanted == plan.wanted.size()
+             ? std::string_view()
+             : "there are more tokens than rows have";
 }
 
 // What does not fit within a message whose lengths do; empty if all is well.
@@ -120,12 +151,15 @@ std::string_view Fault(const M& message) {
     if (message.code < FlatError::kNonFiniteLogits || message.code > FlatError::kOverloaded) {
       return "unknown code";
     }
+  } else if constexpr (Is<StepPlan, M>) {
+    return FaultOf(message);
   }
   return {};
 }
 
 // No padding: every byte that is sent was written.
 static_assert(sizeof(ReadyHeader) == 64 && sizeof(TokenRecord) == 16 && sizeof(Cancel) == 16);
+static_assert(sizeof(PlanRow) == 40 && sizeof(BlockUpdate) == 20);
 static_assert(sizeof(TokensHeader) == 24 && sizeof(PromptHeader) == 16 && sizeof(Finished) == 32);
 
 }  // namespace
@@ -158,6 +192,8 @@ std::string_view Name(MessageKind kind) {
       return "Failed";
     case MessageKind::kStepReport:
       return "StepReport";
+    case MessageKind::kStepPlan:
+      return "StepPlan";
   }
   return {};
 }
@@ -199,6 +235,7 @@ SL_MESSAGE(Prompt);
 SL_MESSAGE(Finished);
 SL_MESSAGE(Failed);
 SL_MESSAGE(StepReport);
+SL_MESSAGE(StepPlan);
 #undef SL_MESSAGE
 
 }  // namespace shardline

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "shared/base/status.h"
+#include "shared/ipc/step_plan.h"
 
 namespace shardline {
 
@@ -36,6 +37,7 @@ enum class MessageKind : uint16_t {
   kFinished = 68,
   kFailed = 69,
   kStepReport = 70,
+  kStepPlan = 96,  // from rank 0 to the other ranks of its group
 };
 
 // The gateway's number for a live request; never reused within one worker epoch.
@@ -243,6 +245,7 @@ template <> constexpr MessageKind KindOf<Prompt>() { return MessageKind::kPrompt
 template <> constexpr MessageKind KindOf<Finished>() { return MessageKind::kFinished; }
 template <> constexpr MessageKind KindOf<Failed>() { return MessageKind::kFailed; }
 template <> constexpr MessageKind KindOf<StepReport>() { return MessageKind::kStepReport; }
+template <> constexpr MessageKind KindOf<StepPlan>() { return MessageKind::kStepPlan; }
 // clang-format on
 
 // "Submit"; "" for a number that is no kind.

@@ -23,7 +23,7 @@ class SupervisorTest : public testing::Test {
                                       &metrics);
     Supervisor::Options options;
     options.program = FAKE_WORKER;
-    options.arguments = [modes](uint64_t epoch) {
+    options.arguments = [modes](uint64_t epoch, int) {
       const size_t at = std::min<size_t>(epoch, modes.size()) - 1;
       return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
     };
@@ -181,7 +181,7 @@ TEST_F(SupervisorTest, AProgramThatIsNotThereIsNamed) {
   router = std::make_unique<Router>(Router::Options{}, &tokenizer, &metrics);
   Supervisor::Options options;
   options.program = "/nonexistent/shardline-worker";
-  options.arguments = [](uint64_t) { return std::vector<std::string>(); };
+  options.arguments = [](uint64_t, int) { return std::vector<std::string>(); };
   options.first_backoff_seconds = 0.01;
   supervisor =
       std::make_unique<Supervisor>(options,

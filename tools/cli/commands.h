@@ -31,6 +31,7 @@ int Generate(const Arguments& arguments, Streams& streams);
 int Inspect(const Arguments& arguments, Streams& streams);
 int Load(const Arguments& arguments, Streams& streams);
 int Models(const Arguments& arguments, Streams& streams);
+int Plan(const Arguments& arguments, Streams& streams);
 int Render(const Arguments& arguments, Streams& streams);
 int Tokenize(const Arguments& arguments, Streams& streams);
 

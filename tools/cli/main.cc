@@ -21,6 +21,7 @@ constexpr Command kCommands[] = {
     {"inspect", "show what a model's files hold (needs no server)", Inspect},
     {"load", "show what waits and runs on a server", Load},
     {"models", "list the models that a server serves", Models},
+    {"plan", "show what a model takes and what fits beside it (needs no server)", Plan},
     {"render", "render a chat template (needs no server)", Render},
     {"tokenize", "turn text into token ids (with --tokenizer, needs no server)", Tokenize},
 };

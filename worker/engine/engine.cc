@@ -23,6 +23,7 @@ Engine::Engine(EngineOptions options, const std::vector<int32_t>& blocks_per_gro
 
 absl::Status Engine::Run() {
   while (!shut_down_) SL_RETURN_IF_ERROR(Round(std::chrono::seconds(60)));
+  if (options_.followers != nullptr) (void)options_.followers->Stop();  // or they are gone already
   return absl::OkStatus();
 }
 
@@ -37,7 +38,7 @@ absl::Status Engine::Round(std::chrono::nanoseconds wait) {
   plan_.step = report_.step + 1;
   chunks_ = scheduler_.Schedule(plan_.step, plan_.blocks);
   if (changed_) SL_RETURN_IF_ERROR(Report());
-  if (chunks_.empty()) return absl::OkStatus();
+  if (chunks_.empty()) return TellFollowers();
   BuildPlan(chunks_, plan_, wanted_);
   TraceArguments what;
   if (options_.trace != nullptr) {
@@ -47,6 +48,10 @@ absl::Status Engine::Round(std::chrono::nanoseconds wait) {
 
   if (const absl::Status computed = Compute(); !computed.ok()) {
     SL_RETURN_IF_ERROR(port_status_);
+    if (options_.followers != nullptr) {  // the ranks may be at different places now
+      options_.followers->group().Abort(Message(computed));
+      return computed;
+    }
     SL_RETURN_IF_ERROR(FailStep(computed));
   }
   if (!options_.kv_cache) ForgetComputed();
@@ -85,6 +90,7 @@ TraceArguments Engine::DescribeStep() const {
 // The model's errors and whatever it throws (libtorch, bad_alloc) end here.
 absl::Status Engine::Compute() {
   try {
+    SL_RETURN_IF_ERROR(TellFollowers());
     state_.Apply(plan_.blocks);
     {
       const Phase phase(*this, "forward");
@@ -97,6 +103,17 @@ absl::Status Engine::Compute() {
   } catch (const std::exception& e) {
     return Internal(e.what());
   }
+}
+
+// The plan of this step, or that there is none.
+absl::Status Engine::TellFollowers() {
+  if (options_.followers == nullptr) return absl::OkStatus();
+  const uint64_t now = port_.NowNs();
+  const bool due =
+      now - told_followers_ns_ >= static_cast<uint64_t>(options_.follower_interval.count());
+  if (chunks_.empty() && !due) return absl::OkStatus();
+  told_followers_ns_ = now;
+  return chunks_.empty() ? options_.followers->Wait() : options_.followers->Step(plan_);
 }
 
 // Every token starts from nothing, as after a preemption.

@@ -2,6 +2,7 @@
 // kernels and the sampler use the pool's.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,7 @@
 #include "worker/engine/row_reader.h"
 #include "worker/engine/scheduler.h"
 #include "worker/models/model.h"
+#include "worker/parallel/plan_broadcast.h"
 #include "worker/state/state.h"
 
 namespace shardline {
@@ -28,6 +30,9 @@ struct EngineOptions {
   bool kv_cache = true;  // false: what was computed for one token is not kept for the next
   ThreadPool* threads = nullptr;
   Trace* trace = nullptr;
+  PlanBroadcast* followers = nullptr;  // the group's other ranks; null: there are none
+  // They hear from this rank so often at least.
+  std::chrono::nanoseconds follower_interval = std::chrono::seconds(10);
 };
 
 class Engine {
@@ -61,6 +66,7 @@ class Engine {
   TraceArguments DescribeStep() const;
 
   absl::Status Compute();
+  absl::Status TellFollowers();
   absl::Status ReadLogits();
   void ForgetComputed();
   absl::Status FailStep(const absl::Status& why);
@@ -93,6 +99,7 @@ class Engine {
   StepReport report_{};
   bool changed_ = true;  // something that the report tells
   bool shut_down_ = false;
+  uint64_t told_followers_ns_ = 0;
 };
 
 }  // namespace shardline

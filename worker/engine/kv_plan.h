@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "shared/base/status.h"
+#include "worker/parallel/process_group.h"
 #include "worker/state/state.h"
 
 namespace shardline {
@@ -30,5 +31,19 @@ struct KvLimits {
 // naming --kv-cache-bytes when not even one block fits.
 absl::StatusOr<KvPlan> PlanKv(const std::vector<StateGroup>& groups, const KvLimits& limits,
                               uint64_t kv_cache_bytes, uint64_t available_bytes);
+
+// The same of a group of ranks: what they hold of a block counts together, and of the available
+// bytes the least. Every rank calls it and gets the same plan. Errors also: the group's.
+absl::StatusOr<KvPlan> PlanKvTogether(ProcessGroup& group, const std::vector<StateGroup>& groups,
+                                      const KvLimits& limits, uint64_t kv_cache_bytes,
+                                      uint64_t available_bytes);
+
+// What one sequence of limits.context_tokens holds at most.
+uint64_t SequenceBytes(const std::vector<StateGroup>& groups, const KvLimits& limits);
+
+// How many such sequences run at once in what PlanKv makes of `kv_cache_bytes`, at most
+// limits.max_sequences.
+int64_t SequencesThatFit(const std::vector<StateGroup>& groups, const KvLimits& limits,
+                         uint64_t kv_cache_bytes);
 
 }  // namespace shardline

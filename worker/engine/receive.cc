@@ -16,6 +16,7 @@ constexpr uint32_t kMaxOutputs = 128;  // of one request
 // How long to wait for messages: not at all while something can run, else until the next deadline.
 std::chrono::nanoseconds Engine::IdleWait(std::chrono::nanoseconds wait) const {
   if (changed_ || scheduler_.anything_runnable()) return std::chrono::nanoseconds(0);
+  if (options_.followers != nullptr) wait = std::min(wait, options_.follower_interval);
   const uint64_t now = port_.NowNs();
   for (const auto& sequence : scheduler_.sequences()) {
     const uint64_t deadline = sequence->header.deadline_ns;

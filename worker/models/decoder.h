@@ -24,6 +24,7 @@ class Decoder final : public Model {
   const ModelSpec& spec() const { return spec_; }
   WeightPlan& plan() { return plan_; }
   absl::Status Start(MappedMemory weights, ModelInfo info);
+  uint64_t activation_bytes() const { return arena_.bytes(); }  // since Start
 
   const ModelInfo& info() const override { return info_; }
   const std::vector<StateGroup>& state_groups() const override { return groups_; }

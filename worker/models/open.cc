@@ -77,6 +77,11 @@ constexpr int64_t kUnstatedContext = 32768;
 
 absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
   SL_ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(asked.path));
+  return OpenModel(asked, std::move(checkpoint));
+}
+
+absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
+                                      std::unique_ptr<Checkpoint> checkpoint) {
   SL_ASSIGN_OR_RETURN(const Family* family, FindFamily(*checkpoint));
   SL_ASSIGN_OR_RETURN(const DType type, ChooseType(asked, *checkpoint));
   auto [spec, status, fits] = ReadSpec(*family, *checkpoint);
@@ -88,7 +93,7 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
   if (options.max_context <= 0) {
     options.max_context = spec.context > 0 ? spec.context : kUnstatedContext;
   }
-  if (spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
+  if (status.ok() && spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
     return InvalidArgument("--max-context=", options.max_context, " exceeds the ",
                            spec.learned_positions, " positions that the model has learned");
   }
@@ -105,6 +110,7 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked) {
                .capabilities = std::string(family->capabilities)}};
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
+  if (!status.ok() && opened.checkpoint->tensors().empty()) return status;  // config.json alone
   if (!status.ok()) {
     return Joined(
         status, ResolveSources(*opened.checkpoint, opened.names, opened.decoder->plan()).status());

@@ -19,5 +19,8 @@ struct OpenedModel {
 // Errors: as Model::Load, but for tensors that are missing, unused or misshapen: what resolves the
 // decoder's plan (worker/weights/resolve.h) tells these.
 absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked);
+// What `checkpoint` is, whatever asked.path says.
+absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
+                                      std::unique_ptr<Checkpoint> checkpoint);
 
 }  // namespace shardline

@@ -2,10 +2,10 @@
 #include "worker/models/registry.h"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 #include <vector>
 
+#include "shared/base/nearest.h"
 #include "shared/base/quoted.h"
 
 namespace shardline {
@@ -31,21 +31,6 @@ bool Matches(const Family& family, const Checkpoint& checkpoint, const std::stri
          family.hf_architectures.end();
 }
 
-// Letters to insert, drop or replace between the two (Levenshtein 1966).
-size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 constexpr size_t kLongestName = 100;  // of an architecture, in an error
 
 }  // namespace
@@ -69,15 +54,11 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
       names.insert(family->gguf_architecture);
     }
   }
-  const auto nearest =
-      std::min_element(names.begin(), names.end(), [&](std::string_view a, std::string_view b) {
-        return Distance(architecture, a) < Distance(architecture, b);
-      });
   std::string served;
   for (const std::string_view name : names) served += Cat(served.empty() ? "" : ", ", name);
   return InvalidArgument(file, ": ", key, " ", Quoted(architecture),
                          " is not served; served are: ", served, "; the nearest name is ",
-                         *nearest);
+                         NearestName(architecture, std::vector(names.begin(), names.end())));
 }
 
 }  // namespace shardline

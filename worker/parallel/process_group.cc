@@ -27,6 +27,7 @@ class OneRank final : public ProcessGroup {
     return ended();
   }
   absl::Status Barrier() override { return ended(); }
+  void SetLimit(std::chrono::nanoseconds) override {}
   void Abort(std::string_view reason) override {
     std::lock_guard lock(mutex_);
     if (ended_.ok()) ended_ = Unavailable(reason);

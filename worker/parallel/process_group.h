@@ -6,6 +6,7 @@
 // is of no more use: every later call returns an error too, on this rank and soon on all others.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string_view>
 
@@ -30,6 +31,8 @@ class ProcessGroup {
   virtual absl::Status Broadcast(const View& data, int root) = 0;
   // Returns when every rank has called it.
   virtual absl::Status Barrier() = 0;
+  // How long one wait for the other ranks may last from the next call on.
+  virtual void SetLimit(std::chrono::nanoseconds limit) = 0;
   // Ends the group on all ranks; their calls, also those that wait, return Unavailable with
   // `reason` where it reaches them. From any thread.
   virtual void Abort(std::string_view reason) = 0;

@@ -22,8 +22,8 @@
 
 #include "kernels/ops.h"
 #include "shared/ipc/death_watch.h"
+#include "shared/ipc/group_segment.h"
 #include "worker/parallel/call.h"
-#include "worker/parallel/group_segment.h"
 #include "worker/parallel/process_group.h"
 
 namespace shardline {
@@ -39,7 +39,7 @@ struct ShmGroupOptions {
 class ShmGroup final : public ProcessGroup {
  public:
   static constexpr int64_t kOneShotBytes = 64 << 10;
-  static constexpr uint64_t kBufferBytes = uint64_t{1} << 20;
+  static constexpr uint64_t kBufferBytes = kGroupBufferBytes;
 
   // The launcher's part: a descriptor to hand to every rank, which the caller closes. It takes
   // 2 * ranks * buffer_bytes of memory; larger calls go in pieces.
@@ -58,6 +58,7 @@ class ShmGroup final : public ProcessGroup {
   absl::Status AllGather(const View& in, const View& out) override;
   absl::Status Broadcast(const View& data, int root) override;
   absl::Status Barrier() override;
+  void SetLimit(std::chrono::nanoseconds limit) override { options_.limit = limit; }
   void Abort(std::string_view reason) override;
 
  private:
@@ -87,7 +88,7 @@ class ShmGroup final : public ProcessGroup {
   absl::Status Missing(int rank) const;
 
   const GroupSegment segment_;
-  const ShmGroupOptions options_;
+  ShmGroupOptions options_;
   const Ops& ops_;
   bool open_ = false;
   uint64_t round_ = 0;

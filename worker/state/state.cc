@@ -100,10 +100,19 @@ int64_t StateStorage::Populate(int64_t first, size_t bytes, const std::stop_toke
   return end < most ? end : -1;
 }
 
+bool StateStorage::Fits(const std::vector<BlockUpdate>& updates) const {
+  return std::all_of(updates.begin(), updates.end(), [this](const BlockUpdate& update) {
+    if (update.group >= groups_.size()) return false;
+    const Group& group = groups_[update.group];
+    return update.slot < group.table.size() / group.table_size && update.index < group.table_size &&
+           update.block >= 0 && update.block < group.blocks && update.copy_of < group.blocks;
+  });
+}
+
 void StateStorage::Apply(const std::vector<BlockUpdate>& updates) {
+  assert(Fits(updates));
   for (const BlockUpdate& update : updates) {
     Group& group = groups_[update.group];
-    assert(update.index < group.table_size && update.block >= 0 && update.block < group.blocks);
     group.table[update.slot * group.table_size + update.index] = update.block;
     if (update.copy_of >= 0) group.Copy(update.copy_of, update.block);
   }

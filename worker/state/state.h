@@ -69,7 +69,9 @@ class StateStorage {
                                                               int64_t max_context);
   ~StateStorage();
 
-  void Apply(const std::vector<BlockUpdate>& updates);
+  // Whether slots, groups and blocks of the updates exist here.
+  bool Fits(const std::vector<BlockUpdate>& updates) const;
+  void Apply(const std::vector<BlockUpdate>& updates);  // which fit
   // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group; shared values are
   // columns of the keys.
   KvPages pages(int group, int layer) const;

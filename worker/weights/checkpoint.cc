@@ -95,6 +95,18 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   return checkpoint;
 }
 
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfig(const std::string& file) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->path_ = file;
+  SL_ASSIGN_OR_RETURN(checkpoint->hf_, HfConfig::Open(file));
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (checkpoint->hf_->IsString(key, "float32")) checkpoint->main_type_ = StoredType::kF32;
+    if (checkpoint->hf_->IsString(key, "float16")) checkpoint->main_type_ = StoredType::kF16;
+    if (checkpoint->hf_->IsString(key, "bfloat16")) checkpoint->main_type_ = StoredType::kBF16;
+  }
+  return checkpoint;
+}
+
 void Checkpoint::Index() {
   std::sort(tensors_.begin(), tensors_.end(),
             [](const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; });

@@ -34,6 +34,8 @@ class Checkpoint {
  public:
   // Errors: NotFound / InvalidArgument "FILE: reason".
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
+  // A config.json and no tensors: what a model would be.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> OpenConfig(const std::string& file);
 
   const std::string& path() const { return path_; }
   const std::vector<StoredTensor>& tensors() const { return tensors_; }  // sorted by name
@@ -42,7 +44,7 @@ class Checkpoint {
   // Hugging Face's (worker/weights/candle.h).
   HfConfig* hf() const { return hf_.get(); }
   GgufConfig* gguf() const { return gguf_config_.get(); }
-  // The type that holds most weights.
+  // The type that holds most weights; of a config.json alone, the one that it states.
   StoredType main_type() const { return main_type_; }
   // Its name if it is a quantised one, else "none".
   std::string quantisation() const;

@@ -116,14 +116,12 @@ DType PlainType(StoredType type) {
   return type == StoredType::kBF16 ? DType::kBF16 : DType::kF16;
 }
 
-DType TypeOf(const MatrixTarget& target, const LoadOptions& options) {
-  return target.in_f32 ? DType::kF32 : options.type;
-}
+DType TypeOf(const MatrixTarget& target, DType type) { return target.in_f32 ? DType::kF32 : type; }
 
 void PackMatrix(const MatrixTarget& target, const std::vector<Source>& parts,
                 const LoadOptions& options, std::byte* memory, std::vector<std::byte>& staging) {
   const int64_t rows = target.rows(), cols = target.cols();
-  const DType type = TypeOf(target, options);
+  const DType type = TypeOf(target, options.type);
   if (IsPlain(parts, target.parts[0])) {
     void* data = const_cast<std::byte*>(FirstRow(parts[0], target.parts[0]));
     options.ops->pack(View::Contiguous(data, PlainType(parts[0].tensor->type), {rows, cols}), type,
@@ -181,27 +179,34 @@ void PackAll(const WeightPlan& plan, const Sources& sources, const LoadOptions& 
 
 }  // namespace
 
+size_t PackedBytes(const MatrixTarget& target, const Ops& ops, DType type) {
+  return ops.packed_bytes(TypeOf(target, type), target.rows(), target.cols());
+}
+
+WeightLayout LayOutWeights(const WeightPlan& plan, const Ops& ops, DType type) {
+  WeightLayout layout;
+  for (const MatrixTarget& target : plan.matrices) {
+    layout.matrices.push_back(layout.bytes);
+    layout.bytes += Aligned(PackedBytes(target, ops, type));
+  }
+  for (const VectorTarget& target : plan.vectors) {
+    layout.vectors.push_back(layout.bytes);
+    layout.bytes += Aligned(target.size() * sizeof(float));
+  }
+  return layout;
+}
+
 absl::StatusOr<MappedMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
                                          const WeightPlan& plan, const LoadOptions& options) {
   SL_ASSIGN_OR_RETURN(const Sources sources, ResolveSources(checkpoint, names, plan));
-  std::vector<size_t> offsets;
-  size_t bytes = 0;
-  for (const MatrixTarget& target : plan.matrices) {
-    offsets.push_back(bytes);
-    bytes +=
-        Aligned(options.ops->packed_bytes(TypeOf(target, options), target.rows(), target.cols()));
-  }
-  const size_t vectors_at = bytes;
-  for (const VectorTarget& target : plan.vectors) bytes += Aligned(target.size() * sizeof(float));
-
-  SL_ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Allocate(bytes, "weights"));
+  const WeightLayout layout = LayOutWeights(plan, *options.ops, options.type);
+  SL_ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Allocate(layout.bytes, "weights"));
   std::vector<std::byte*> places;
-  for (size_t offset : offsets) places.push_back(memory.data() + offset);
+  for (const size_t offset : layout.matrices) places.push_back(memory.data() + offset);
   PackAll(plan, sources, options, places);
-  std::byte* place = memory.data() + vectors_at;
   for (size_t i = 0; i < plan.vectors.size(); ++i) {
-    FillVector(plan.vectors[i], sources.vectors[i], options.type, place);
-    place += Aligned(plan.vectors[i].size() * sizeof(float));
+    FillVector(plan.vectors[i], sources.vectors[i], options.type,
+               memory.data() + layout.vectors[i]);
   }
   if (options.progress) options.progress(1.0);
   return memory;

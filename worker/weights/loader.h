@@ -23,6 +23,14 @@ struct LoadOptions {
   std::function<void(double fraction)> progress;  // called on the calling thread; may be empty
 };
 
+// Where the targets' bytes stand in the memory that LoadWeights allocates, in the plan's order.
+struct WeightLayout {
+  std::vector<size_t> matrices, vectors;
+  size_t bytes = 0;  // of all
+};
+WeightLayout LayOutWeights(const WeightPlan& plan, const Ops& ops, DType type);
+size_t PackedBytes(const MatrixTarget& target, const Ops& ops, DType type);
+
 // Errors: InvalidArgument "FILE: missing tensors: …; unused tensors: …; wrong shapes: …; …", all at
 // once. The targets point into the memory returned. Peak memory is that plus one widened matrix per
 // thread.

@@ -96,6 +96,17 @@ template <>
 inline StepReport Sample() {
   return {.epoch = 3, .step = 77, .step_ns = 1000, .running_sequences = 4, .submitted = 12};
 }
+template <>
+inline StepPlan Sample() {
+  StepPlan m;
+  m.step = 9;
+  m.rows = {{3, 10, 2, 0, 0, 1, 11, 0, 0, RowForm::kPrompt, {}},
+            {1, 40, 1, 2, 1, 1, 8, 0, 0, RowForm::kDecode, {}}};
+  m.tokens = {17, 4, 49151};
+  m.wanted = {1, 2};
+  m.blocks = {{3, 0, 0, 5, -1}, {1, 1, 2, 6, 4}};
+  return m;
+}
 
 // visit.template operator()<T>() for every message type T.
 template <typename Visit>
@@ -113,6 +124,7 @@ void ForEachMessage(Visit visit) {
   visit.template operator()<Finished>();
   visit.template operator()<Failed>();
   visit.template operator()<StepReport>();
+  visit.template operator()<StepPlan>();
 }
 
 // Decodes as every kind; what decodes must encode to the same bytes. False if it does not.

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/worker/engine/submits.h"
+#include "worker/engine/kv_blocks.h"
+
 namespace shardline {
 namespace {
 
@@ -85,6 +88,61 @@ TEST(PlanKv, RecurrentStatesBesideAttentionAreOneForEachSequenceThatCanRun) {
   EXPECT_EQ(all->block_tokens, kBlockTokens);
   EXPECT_THAT(PlanKv(groups, {3, 100, 8}, 2 * (3072 + 128), 0)->blocks_per_group,
               ElementsAre(2, 2, 2));
+}
+
+// Every sequence that is said to fit grows to the whole context beside the others, by KvBlocks.
+bool AllGrow(const std::vector<StateGroup>& groups, const KvLimits& limits, uint64_t bytes) {
+  const auto plan = PlanKv(groups, limits, bytes, 0);
+  if (!plan.ok() || plan->context_tokens < limits.context_tokens) return false;
+  KvBlocks blocks(plan->blocks_per_group, groups, limits.step_tokens);
+  const Submit submit = PlainSubmit(1, {1}, 10);
+  std::vector<Sequence> sequences;
+  for (int64_t i = 0; i < limits.max_sequences; ++i) {
+    sequences.emplace_back(submit.header, 0, *Sampler::Create(submit, 0, 8, {}));
+  }
+  std::vector<BlockUpdate> updates;
+  for (int64_t computed = 0; computed < limits.context_tokens; computed += limits.step_tokens) {
+    for (Sequence& sequence : sequences) {
+      sequence.computed = computed;
+      const int64_t end = std::min(limits.context_tokens, computed + limits.step_tokens);
+      if (!blocks.Grow(sequence, end, updates)) return false;
+    }
+  }
+  return true;
+}
+
+TEST(SequencesThatFit, GrowToTheWholeContext) {
+  std::vector<StateGroup> beside = kGroups, windows = kGroups, mixed = kGroups;
+  beside[1].window = 20;
+  for (StateGroup& group : windows) group.window = 20;
+  mixed.push_back(kRecurrent);
+  for (const auto& groups : {kGroups, beside, windows, mixed, {kRecurrent}}) {
+    KvLimits limits{100, 100, 8};
+    for (const uint64_t bytes : {1000, 30000, 50000, 100000, 200000, 400000}) {
+      limits.max_sequences = 100;
+      const int64_t fit = SequencesThatFit(groups, limits, bytes);
+      EXPECT_GE(fit, std::min<int64_t>(100, bytes / 22000));
+      limits.max_sequences = fit;
+      if (fit > 0) EXPECT_TRUE(AllGrow(groups, limits, bytes));
+      limits.max_sequences = fit + 1;
+      const bool bounded = groups[0].window == 0 && groups.back().window == 0;
+      if (bounded && fit < 100) EXPECT_FALSE(AllGrow(groups, limits, bytes));
+    }
+  }
+}
+
+TEST(SequencesThatFit, TakeWhatSequenceBytesSays) {
+  std::vector<StateGroup> beside = kGroups;
+  beside[1].window = 20;
+  beside.push_back(kRecurrent);
+  const KvLimits limits{1000, 100, 8};
+  EXPECT_EQ(SequenceBytes(beside, limits), 7u * 1024 + 4 * 2048 + 128);
+  EXPECT_EQ(SequencesThatFit(beside, limits, 5 * SequenceBytes(beside, limits)), 5);
+  EXPECT_EQ(SequencesThatFit(beside, limits, 5 * SequenceBytes(beside, limits) - 1), 4);
+  EXPECT_EQ(SequencesThatFit(beside, limits, 0), 0);
+  EXPECT_EQ(SequencesThatFit(beside, limits, uint64_t{1} << 40), 1000);
+  // A context within the window needs no block to spare.
+  EXPECT_EQ(SequenceBytes(beside, {1000, 32, 8}), 2u * 1024 + 2 * 2048 + 128);
 }
 
 TEST(PlanKv, NothingFits) {

@@ -61,6 +61,7 @@ class ThreadRanks {
       ranks_.barrier_.arrive_and_wait();
       return absl::OkStatus();
     }
+    void SetLimit(std::chrono::nanoseconds) override {}
     void Abort(std::string_view) override {}
 
    private:

@@ -1,4 +1,4 @@
-#include "worker/cores.h"
+#include "shared/base/cores.h"
 
 #include <sched.h>
 

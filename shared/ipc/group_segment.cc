@@ -1,4 +1,4 @@
-#include "worker/parallel/group_segment.h"
+#include "shared/ipc/group_segment.h"
 
 #include <new>
 #include <utility>

@@ -46,13 +46,16 @@ struct GroupHeader {
 inline constexpr uint64_t kGroupMagic = 0x50554f5247524853;  // "SHRGROUP"
 inline constexpr uint32_t kGroupAbiVersion = 1;
 inline constexpr int kMaxRanks = 64;
+inline constexpr uint64_t kGroupBufferBytes = uint64_t{1} << 20;
 inline constexpr uint64_t kMinBufferBytes = uint64_t{4} << 10;  // a multiple of it
 inline constexpr uint64_t kMaxBufferBytes = uint64_t{256} << 20;
 
 class GroupSegment {
  public:
+  // Takes 2 * ranks * buffer_bytes of memory; larger calls go in pieces.
   // Errors: InvalidArgument (ranks, buffer_bytes, epoch 0), ResourceExhausted.
-  static absl::StatusOr<GroupSegment> Create(int ranks, uint64_t epoch, uint64_t buffer_bytes);
+  static absl::StatusOr<GroupSegment> Create(int ranks, uint64_t epoch,
+                                             uint64_t buffer_bytes = kGroupBufferBytes);
   // Takes the descriptor over. Errors: InvalidArgument saying what does not fit.
   static absl::StatusOr<GroupSegment> Map(int fd, int ranks, uint64_t epoch);
 

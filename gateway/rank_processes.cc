@@ -1,0 +1,119 @@
+#include "gateway/rank_processes.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "shared/ipc/group_segment.h"
+
+namespace shardline {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr uint64_t kFollowerRingBytes = 64 << 10;  // only Configure and Progress pass
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RankProcesses>> RankProcesses::Start(Options options) {
+  std::unique_ptr<RankProcesses> processes(new RankProcesses(std::move(options)));
+  const int ranks = processes->options_.ranks;
+  std::optional<GroupSegment> segment;
+  if (ranks > 1) {
+    SL_ASSIGN_OR_RETURN(auto created, GroupSegment::Create(ranks, processes->options_.epoch));
+    segment.emplace(std::move(created));
+  }
+  for (int rank = 0; rank < ranks; ++rank) {
+    SL_RETURN_IF_ERROR(processes->StartRank(rank, segment ? segment->fd() : -1));
+  }
+  for (int rank = 1; rank < ranks; ++rank) {
+    processes->ranks_[rank].watch = std::thread([&own = *processes, rank] { own.Watch(rank); });
+  }
+  return processes;
+}
+
+absl::Status RankProcesses::StartRank(int rank, int group_fd) {
+  ChannelOptions channel_options;
+  if (rank > 0) channel_options.ring_bytes = kFollowerRingBytes;
+  SL_ASSIGN_OR_RETURN(auto channel, Channel::Create(channel_options, options_.epoch));
+  auto link = std::make_shared<WorkerLink>(std::move(channel));
+  SpawnOptions spawn{.program = options_.program,
+                     .arguments = options_.arguments(options_.epoch, rank),
+                     .descriptors = {link->channel().fd()}};
+  if (group_fd >= 0) spawn.descriptors.push_back(group_fd);
+  SL_ASSIGN_OR_RETURN(Process process, Process::Spawn(spawn));
+  SL_RETURN_IF_ERROR(link->channel().WatchProcess(process.pid()));
+  SL_RETURN_IF_ERROR(link->channel().Send(Configure{options_.eos_ids}, seconds(10)));
+  ranks_.push_back({std::move(link), std::move(process), {}});
+  return absl::OkStatus();
+}
+
+RankProcesses::~RankProcesses() { Kill(); }
+
+// A follower: until its channel ends.
+void RankProcesses::Watch(int rank) {
+  Rank& own = ranks_[rank];
+  while (!ending_) {
+    const auto message = own.link->channel().Receive(milliseconds(100));
+    if (message.ok() && !message->has_value() && !own.process.Wait(milliseconds(0))) continue;
+    if (message.ok() && message->has_value()) {
+      const absl::StatusOr<Progress> progress = (*message)->As<Progress>();
+      if (progress.ok()) {
+        if (options_.progress) options_.progress(rank, *progress);
+        continue;
+      }
+    }
+    if (ending_) return;
+    const std::optional<ExitStatus> exit = own.process.Wait(seconds(1));
+    {
+      std::lock_guard lock(mutex_);
+      if (lost_.empty()) {
+        lost_ = Cat("rank ", rank,
+                    exit ? Cat(" ended (", Describe(*exit), ")") : Cat(" closed its channel"));
+      }
+    }
+    ranks_[0].link->channel().Close();
+    return;
+  }
+}
+
+bool RankProcesses::leader_ended() {
+  return ranks_[0].process.Wait(std::chrono::nanoseconds(0)).has_value();
+}
+
+std::string RankProcesses::lost_rank() const {
+  std::lock_guard lock(mutex_);
+  return lost_;
+}
+
+void RankProcesses::Kill() {
+  StopWatching();
+  for (Rank& rank : ranks_) rank.process.Signal(SIGKILL);
+}
+
+// The followers' channels end with it.
+void RankProcesses::StopWatching() {
+  ending_ = true;
+  for (Rank& rank : ranks_) {
+    if (!rank.watch.joinable()) continue;
+    rank.link->channel().Close();
+    rank.watch.join();
+  }
+}
+
+std::optional<ExitStatus> RankProcesses::End(std::chrono::nanoseconds patience) {
+  ranks_[0].link->channel().Close();
+  (void)ranks_[0].process.Wait(patience);
+  StopWatching();
+  for (Rank& rank : ranks_) {
+    if (!rank.process.Wait(std::min<std::chrono::nanoseconds>(patience, milliseconds(500)))) {
+      rank.process.Signal(SIGKILL);
+    }
+  }
+  for (Rank& rank : ranks_) rank.process.Wait(seconds(30));
+  return ranks_[0].process.Wait(std::chrono::nanoseconds(0));
+}
+
+}  // namespace shardline
