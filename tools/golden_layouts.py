@@ -225,11 +225,22 @@ def write_mpt_gguf(folder, original):
     add_tensors(writer, renamed(load_file(original / "model.safetensors"), *MPT_GGUF_NAMES), "BF16")
 
 
+def kind_of(shape, key, kind):
+    """MIXED: Q8_0, Q4_0 and F32 in turn; F16 where blocks of 32 do not divide a row."""
+    if kind != "MIXED":
+        return kind
+    if shape[-1] % 32:
+        return "F16"
+    layer = sum(int(part) for part in key.split(".") if part.isdigit())
+    return ("Q8_0", "Q4_0", "F32")[(layer + sum(key.split(".")[-2].encode())) % 3]
+
+
 def add_tensors(writer, tensors, kind, exact=()):
     """Matrices in `kind`, vectors and what ends as `exact` has it in F32. Returns all as the file has them."""
     stored = {}
     for key, value in tensors.items():
-        tensor_type = gguf.GGMLQuantizationType[kind if value.dim() == 2 and not key.endswith(exact) else "F32"]
+        whole = value.dim() != 2 or key.endswith(exact)
+        tensor_type = gguf.GGMLQuantizationType["F32" if whole else kind_of(value.shape, key, kind)]
         data = gguf.quants.quantize(value.float().numpy(), tensor_type)
         writer.add_tensor(key, data, raw_dtype=tensor_type)
         stored[key] = torch.from_numpy(np.array(gguf.quants.dequantize(data, tensor_type)).reshape(value.shape))
@@ -338,9 +349,14 @@ CHECKPOINTS = {  # name -> (transformers' config, stored type, layout)
 
 def write_mamba_gguf(folder, original):
     config = json.loads((original / "config.json").read_text())
+    write_mamba_tensors(folder, config, load_file(original / "model.safetensors"), "BF16")
+
+
+def write_mamba_tensors(folder, config, given, kind):
+    """Returns the tensors as the file has them, under the names that transformers gives them."""
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MAMBA, config["num_hidden_layers"])
     tensors = {}
-    for key, value in load_file(original / "model.safetensors").items():
+    for key, value in given.items():
         if key.endswith("A_log"):
             value = -torch.exp(value.double()).float()
         if key.endswith("conv1d.weight"):
@@ -360,7 +376,9 @@ def write_mamba_gguf(folder, original):
     writer.add_ssm_time_step_rank(selective.shape[0] - 2 * states)
     writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
     writer.add_ssm_dt_b_c_rms(config["model_type"] == "falcon_mamba")
-    add_tensors(writer, tensors, "BF16", ("ssm_a", "ssm_conv1d.weight"))
+    stored = add_tensors(writer, tensors, kind, ("ssm_a", "ssm_conv1d.weight"))
+    return {key: value if value.dim() != 2 or key.endswith("A_log")
+            else stored[names.get_name(key, try_suffixes=(".weight", ".bias"))] for key, value in given.items()}
 
 
 # name -> (the checkpoint that it holds in the other format, what writes it into a folder)

@@ -376,13 +376,6 @@ GGUFS = {
         base(intermediate_size=96, attention_bias=True, mlp_bias=True,
              rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
         "Q8_0", {"type": "yarn", "factor": 4.0, "orig_ctx": 32}),
-    "gguf_phi3_q4_0": (
-        like_llama("Phi3", "phi3", intermediate_size=96, sliding_window=8, original_max_position_embeddings=24,
-                   rope_theta=None,
-                   rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
-                                    "short_factor": ramp(1.0, 0.05, 6), "long_factor": ramp(1.5, 1.25, 6)}),
-        "Q4_0", {}),
-    "gguf_granite_q8_0": (granite(intermediate_size=96), "Q8_0", {}),
     "gguf_linear": (
         base(intermediate_size=96, rope_scaling={"rope_type": "linear", "factor": 3.0}), "Q4_1",
         {"type": "linear", "factor": 3.0}),
@@ -391,13 +384,24 @@ GGUFS = {
                  rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0,
                                "mscale_all_dim": 1.0}), "Q8_0", {}),
     "gguf_q4_0_old_latents": (deepseek(2, **LATENTS_OF_BLOCKS), "Q4_0", {}),
-    "gguf_q8_0_permuted": (olmo(hidden_size=64, intermediate_size=96, num_key_value_heads=2, clip_qkv=0.8), "Q8_0", {}),
-    "gguf_q4_0_fused": (falcon(hidden_size=64, num_attention_heads=4, new_decoder_architecture=True, num_kv_heads=2,
-                               tie_word_embeddings=False), "Q4_0", {}),
-    "gguf_f32_norms_of_heads": (stablelm(hidden_size=32, intermediate_size=48, qk_layernorm=True,
-                                         use_qkv_bias=True), "F32", {}),
 }
 
+
+# Matrices are Q8_0, Q4_0 and F32 in turn, and F16 where blocks of 32 do not divide their rows, as llama.cpp's
+# converter has it: checkpoint above -> changes of its sizes.
+SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64}
+MIXED_GGUFS = {f"gguf_mixed_{name}": CHECKPOINTS[name][0] | changes for name, changes in {
+    "mistral": SMALL | {"sliding_window": None}, "mixtral": SMALL, "qwen2_tied": SMALL, "qwen3_tied": SMALL,
+    "qwen3_moe": SMALL | {"moe_intermediate_size": 32},
+    "qwen2_moe": SMALL | {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_attention_heads": 2},
+    "granite_moe_shared": SMALL | {"shared_intermediate_size": 32, "intermediate_size": 32},
+    "deepseek_v3": LATENTS_OF_BLOCKS | {"vocab_size": 64, "n_group": 1, "topk_group": 1, "n_routed_experts": 4},
+    "gemma": SMALL, "gemma2": SMALL, "gemma3": SMALL,
+    "phi3_longrope": SMALL | {"hidden_size": 64, "sliding_window": 8}, "granite": SMALL, "olmo2": SMALL, "glm": SMALL,
+    "glm4": SMALL, "starcoder2": SMALL, "phi": SMALL, "stablelm": SMALL, "olmo": SMALL,
+    "falcon_groups": {"vocab_size": 64, "hidden_size": 64, "num_attention_heads": 4},
+    "mpt": {"vocab_size": 64, "d_model": 64, "n_heads": 4},
+    "bigcode": {"vocab_size": 64, "n_embd": 64, "n_head": 4}}.items()}
 
 # The same weights as a checkpoint above, in the other format.
 GGUF_COPIES = {f"gguf_of_{name}": name for name in (
@@ -413,7 +417,10 @@ OLD_LATENTS = ("gguf_of_deepseek_v2_lite", "gguf_q4_0_old_latents")
 # chooses the other one, in transformers as well, and no bound on the result holds.
 # The same with a recurrence whose state or stream comes near zero before it is normed.
 OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1,
-               "mamba_biases": 6, "falcon_mamba": 8}
+               "mamba_biases": 6, "falcon_mamba": 8, "gguf_mixed_mixtral": 5, "gguf_mixed_qwen3_moe": 5,
+               "gguf_mixed_qwen2_moe": 1, "gguf_mixed_granite_moe_shared": 1, "gguf_mixed_deepseek_moe": 1,
+               "gguf_mixed_deepseek_v3": 2,
+               "gguf_mixed_mamba": 3}
 
 
 def redraw(model, name):
@@ -633,6 +640,29 @@ def make_deepseek(name, changes):
     save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
 
 
+def make_mixed_deepseek(name, original, changes):
+    config = json.loads((GOLDEN / original / "config.json").read_text()) | changes
+    folder, model = fresh(name), deepseek_model(name, config)
+    model.config.model_type = "deepseek"
+    stored = write_gguf(gguf_writer(folder / "model.gguf", model.config, {}), model, "MIXED")
+    missing, unexpected = model.load_state_dict(stored, strict=False)
+    assert not missing and not unexpected, (missing, unexpected)
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+@torch.no_grad()
+def make_mixed_mamba(name, original, changes):
+    folder, config = fresh(name), CHECKPOINTS[original][0] | changes
+    model = model_class(config)(model_class(config).config_class(**config)).to(torch.float32).eval()
+    redraw(model, name)
+    tensors = {key: value for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and model.config.tie_word_embeddings)}
+    missing, _ = model.load_state_dict(golden_layouts.write_mamba_tensors(folder, config, tensors, "MIXED"), strict=False)
+    assert missing == ["lm_head.weight"] * model.config.tie_word_embeddings, missing
+    model.tie_weights()
+    save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
 def make_deepseek_copy(name, original):
     folder = fresh(name)
     model = deepseek_model(original, json.loads((GOLDEN / original / "config.json").read_text()))
@@ -714,10 +744,11 @@ NAMES_BY_TYPE = {"gemma2": SANDWICH_GGUF_NAMES, "gemma3_text": SANDWICH_GGUF_NAM
                  "glm4": GLM4_GGUF_NAMES} | dict.fromkeys(LAYER_NORM_TYPES, LAYER_NORM_GGUF_NAMES)
 # Where it is not the model type.
 GGUF_ARCHITECTURES = {"gemma3_text": "gemma3", "glm": "chatglm", "phi": "phi2", "gpt_bigcode": "starcoder",
-                      "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                      "mistral": "llama", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
                       "granitemoeshared": "granitemoe", "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2"}
 GEMMAS = ("gemma", "gemma2", "gemma3_text")  # norms are written with one added
-PERMUTED = ("llama", "granite", "olmo", "mixtral", "deepseek", *GRANITE_MOES)  # rows of heads are written interleaved
+# Rows of heads are written interleaved.
+PERMUTED = ("llama", "granite", "olmo", "mistral", "mixtral", "deepseek", *GRANITE_MOES)
 
 
 def gguf_name(name, config):
@@ -914,9 +945,14 @@ def random_k_quants(shape, kind, seed):
     return data.reshape(shape[0], -1), tensor_type
 
 
+# Never quantised, by llama.cpp either.
+ROUTERS = (".mlp.gate.weight", ".block_sparse_moe.gate.weight", ".router.layer.weight")
+
+
 def quantised(rows, key, kind):
     if rows.ndim == 1 or "layernorm" in key:
         return rows.astype(np.float32), gguf.GGMLQuantizationType.F32
+    kind = "F32" if key.endswith(ROUTERS) else golden_layouts.kind_of(rows.shape, key, kind)
     if kind == "K":
         kinds = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
         seed = sum(key.encode())
@@ -969,15 +1005,21 @@ def write_gguf(writer, model, kind):
             stored[key] = torch.from_numpy(add_experts(writer, key, rows, kind))
             continue
         if key.endswith("shared_mlp.input_linear.weight"):
+            halves = []
             for part, half in zip(("gate_proj", "up_proj"), np.split(rows, 2)):
-                data, tensor_type = quantised(half, key, kind)
-                writer.add_tensor(gguf_name(key.replace("input_linear", part), config), data, raw_dtype=tensor_type)
+                half_key = key.replace("input_linear", part)
+                data, tensor_type = quantised(half, half_key, kind)
+                writer.add_tensor(gguf_name(half_key, config), data, raw_dtype=tensor_type)
+                halves.append(gguf.quants.dequantize(data, tensor_type).reshape(half.shape))
+            stored[key] = torch.from_numpy(np.concatenate(halves))
             continue
         if key.endswith(".shared_expert_gate.weight"):
             rows = rows[0]
         data, tensor_type = quantised(rows, key, kind)
         writer.add_tensor(gguf_name(key, config), data, raw_dtype=tensor_type)
-        widened = gguf.quants.dequantize(data, tensor_type).reshape(rows.shape)
+        widened = gguf.quants.dequantize(data, tensor_type).reshape(value.shape)
+        if config.model_type in GEMMAS and "norm" in key:
+            widened = widened - np.float32(1)
         if heads:
             widened = unpermute(widened, heads)
         if ".self_attention.query_key_value." in key:
@@ -987,15 +1029,15 @@ def write_gguf(writer, model, kind):
                 stored[key.replace(".weight", f".norms.{head}.weight")] = torch.from_numpy(np.array(norm))
         else:
             stored[key] = torch.from_numpy(np.array(widened))
-    if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "llama3":
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "llama3":
         scaled = model.model.rotary_emb.inv_freq
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-        plain = 1.0 / config.rope_parameters["rope_theta"] ** exponent
+        plain = 1.0 / rope["rope_theta"] ** exponent
         writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy().astype(np.float32))
     for factors in ("long", "short"):
-        if f"{factors}_factor" in config.rope_parameters:
-            writer.add_tensor(f"rope_factors_{factors}.weight",
-                              np.array(config.rope_parameters[f"{factors}_factor"], dtype=np.float32))
+        if f"{factors}_factor" in rope:
+            writer.add_tensor(f"rope_factors_{factors}.weight", np.array(rope[f"{factors}_factor"], dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -1015,10 +1057,9 @@ def make_gguf(name, config, kind, scaling):
     def widened_model():
         copy = model_type(config).to(torch.float32)
         copy.config._attn_implementation = "eager"
-        if config.tie_word_embeddings:
-            copy.load_state_dict({**stored, "lm_head.weight": stored["model.embed_tokens.weight"]})
-        else:
-            copy.load_state_dict(stored)
+        missing, unexpected = copy.load_state_dict(stored, strict=False)
+        assert not unexpected and missing == ["lm_head.weight"] * config.tie_word_embeddings, (missing, unexpected)
+        copy.tie_weights()
         return copy.eval()
 
     save_file(reference(widened_model, prompts), folder / "reference.safetensors")
@@ -1040,6 +1081,15 @@ def make_candle(name, config, kind):
     model.tie_weights()
     model.config._attn_implementation = "eager"
     save_file(reference(lambda: model, prompts_for(name, config)), folder / "reference.safetensors")
+
+
+OTHER_MIXED_GGUFS = {
+    "gguf_mixed_deepseek_moe": (make_mixed_deepseek, "deepseek_moe", SMALL | {
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 32}),
+    "gguf_mixed_mamba": (make_mixed_mamba, "mamba", {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "time_step_rank": 32, "num_hidden_layers": 2}),
+    "gguf_mixed_falcon_mamba": (make_mixed_mamba, "falcon_mamba", {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "time_step_rank": 32, "num_hidden_layers": 2})}
 
 
 def make_gguf_copy(name, original):
@@ -1204,6 +1254,12 @@ def main():
     for name, (config, kind, scaling) in GGUFS.items():
         if not options.names or name in options.names:
             make_gguf(name, config, kind, scaling)
+    for name, config in MIXED_GGUFS.items():
+        if not options.names or name in options.names:
+            make_gguf(name, config, "MIXED", {})
+    for name, (make, original, changes) in OTHER_MIXED_GGUFS.items():
+        if not options.names or name in options.names:
+            make(name, original, changes)
     for name, (config, kind) in golden_layouts.CANDLE.items():
         if not options.names or name in options.names:
             make_candle(name, config, kind)

@@ -7,7 +7,8 @@
 // agree on whether all went well; rank 0 then says Ready, or why not, and runs the engine, the
 // others follow it.
 //
-// With --print-spec it tells what the model is made of and ends; no gateway is needed for that.
+// With --print-spec it tells what the model is made of and ends, with --print-families what models
+// there are; no gateway is needed for that.
 //
 // Exit codes: 0 clean, 1 failed while running, 2 bad flags or model; the reason is one line on
 // standard error.
@@ -38,6 +39,7 @@
 #include "worker/engine/kv_plan.h"
 #include "worker/models/describe.h"
 #include "worker/models/model.h"
+#include "worker/models/registry.h"
 #include "worker/parallel/agree.h"
 #include "worker/parallel/plan_broadcast.h"
 #include "worker/parallel/shm_group.h"
@@ -199,6 +201,7 @@ Ready Describe(const Worker& worker, const KvPlan& kv, uint64_t weight_bytes) {
   ready.arithmetic = info.arithmetic;
   ready.quantisation = info.quantisation;
   ready.instruction_set = ChosenOps(settings).instruction_set;
+  ready.capabilities = info.capabilities;
   return ready;
 }
 
@@ -259,6 +262,13 @@ int Fail(int code, const absl::Status& status) {
   return code;
 }
 
+int Print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    return Fail(1, Unavailable("standard output cannot be written"));
+  }
+  return 0;
+}
+
 // Nothing is wrong with this rank's flags or model: another rank has gone.
 bool GroupEnded(const Worker& worker, const absl::Status& status) {
   return worker.settings.ranks > 1 && (absl::IsUnavailable(status) || absl::IsCancelled(status) ||
@@ -282,16 +292,13 @@ int PrintSpec(const WorkerSettings& settings) {
                                              .max_context = settings.max_context}));
     return absl::OkStatus();
   });
-  if (!status.ok()) return Fail(2, status);
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    return Fail(1, Unavailable("standard output cannot be written"));
-  }
-  return 0;
+  return status.ok() ? Print(text) : Fail(2, status);
 }
 
 int Main(int argc, char** argv) {
   auto settings = WorkerSettingsFromCommandLine(argc, argv);
   if (!settings.ok()) return Fail(2, settings.status());
+  if (settings->print_families) return Print(FamiliesTable());
   if (settings->print_spec) return PrintSpec(*settings);
   auto channel = AttachToGateway(*settings);
   if (!channel.ok()) return Fail(2, channel.status());

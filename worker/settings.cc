@@ -31,6 +31,7 @@ ABSL_FLAG(bool, no_kv_cache, false, "compute the whole sequence again for every 
 
 ABSL_FLAG(bool, print_spec, false,
           "print the model's blocks, weights, axes and state groups, and end");
+ABSL_FLAG(bool, print_families, false, "print the table of model families, and end");
 ABSL_FLAG(std::string, trace_file, "", "the gateway's trace, to append to; empty: none");
 
 namespace shardline {
@@ -59,6 +60,7 @@ absl::Status CheckPlace(const WorkerSettings& settings) {
 }
 
 absl::Status Check(const WorkerSettings& settings) {
+  if (settings.print_families) return absl::OkStatus();
   SL_RETURN_IF_ERROR(CheckPlace(settings));
   if (settings.model.empty()) return InvalidArgument("--model is missing");
   if (settings.device != "cpu") {
@@ -104,6 +106,7 @@ absl::StatusOr<WorkerSettings> WorkerSettingsFromCommandLine(int argc, char** ar
   settings.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes);
   settings.no_kv_cache = absl::GetFlag(FLAGS_no_kv_cache);
   settings.print_spec = absl::GetFlag(FLAGS_print_spec);
+  settings.print_families = absl::GetFlag(FLAGS_print_families);
   settings.rank_limit =
       std::chrono::nanoseconds(static_cast<int64_t>(absl::GetFlag(FLAGS_rank_limit_seconds) * 1e9));
   SL_RETURN_IF_ERROR(Check(settings));

@@ -21,7 +21,7 @@ struct WorkerSettings {
   int threads = 0, max_sequences = 0, memory_sharers = 1;
   int64_t max_batch_tokens = 0, max_context = 0;
   uint64_t kv_cache_bytes = 0;
-  bool no_kv_cache = false, print_spec = false;
+  bool no_kv_cache = false, print_spec = false, print_families = false;
 };
 
 // Parses the command line (ends the program with 2 on an unknown or malformed flag) and checks it.

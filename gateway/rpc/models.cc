@@ -1,10 +1,21 @@
 // ListModels and GetModel: what is served, and what it can do.
+#include <algorithm>
+
 #include "gateway/field_error.h"
 #include "gateway/rpc/handlers.h"
 #include "shared/wire/model.h"
 
 namespace shardline {
 namespace {
+
+// "generate, logprobs", as the model's family has them.
+void AddCapabilities(std::string_view listed, v1::Model* model) {
+  while (!listed.empty()) {
+    const size_t end = std::min(listed.find(", "), listed.size());
+    model->add_capabilities(std::string(listed.substr(0, end)));
+    listed.remove_prefix(std::min(end + 2, listed.size()));
+  }
+}
 
 void Describe(const Gateway& gateway, v1::Model* model) {
   const Router::State state = gateway.router.state();
@@ -14,7 +25,7 @@ void Describe(const Gateway& gateway, v1::Model* model) {
   for (const uint32_t id : gateway.text.eos_ids) model->add_eos_token_ids(id);
   model->set_has_tokenizer(gateway.text.tokenizer != nullptr);
   model->set_has_chat_template(gateway.text.chat_template.ok());
-  model->add_capabilities("generate");
+  AddCapabilities(state.ready.capabilities, model);
   if (model->has_tokenizer()) {
     model->add_capabilities("tokenize");
     model->add_capabilities("detokenize");
@@ -23,8 +34,6 @@ void Describe(const Gateway& gateway, v1::Model* model) {
     model->add_capabilities("chat");
     model->add_capabilities("render_chat");
   }
-  model->add_capabilities("logprobs");
-  model->add_capabilities("prompt_logprobs");
 }
 
 }  // namespace

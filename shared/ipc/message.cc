@@ -90,6 +90,7 @@ void Fields(Archive& archive, M& message) {
     archive.Elements(message.arithmetic);
     archive.Elements(message.quantisation);
     archive.Elements(message.instruction_set);
+    archive.Elements(message.capabilities);
   } else if constexpr (Is<Tokens, M> || Is<Prompt, M>) {
     archive.Value(message.header);
     archive.Elements(message.tokens);

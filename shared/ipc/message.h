@@ -21,7 +21,7 @@
 
 namespace shardline {
 
-inline constexpr uint32_t kAbiVersion = 1;
+inline constexpr uint32_t kAbiVersion = 2;
 
 enum class MessageKind : uint16_t {
   kConfigure = 1,
@@ -140,6 +140,7 @@ struct ReadyHeader {
 struct Ready {
   ReadyHeader header{};
   std::string family, dtype, arithmetic, quantisation, instruction_set;
+  std::string capabilities;  // of the model's family: "generate, logprobs"
 };
 
 struct TokenRecord {

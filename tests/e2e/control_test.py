@@ -47,7 +47,7 @@ class Control(ServerTest):
         self.assertEqual((model.context_tokens, sorted(model.eos_token_ids)), (60000, [3, 4]))
         self.assertTrue(model.ready and model.batch_invariant)
         self.assertFalse(model.has_tokenizer or model.has_chat_template)
-        self.assertIn("generate", model.capabilities)
+        self.assertEqual(list(model.capabilities), ["generate", "logprobs", "prompt_logprobs"])
         self.refused(grpc.StatusCode.NOT_FOUND,
                      lambda: self.server.control.GetModel(control_pb.GetModelRequest(model="x"), timeout=30))
 

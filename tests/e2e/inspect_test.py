@@ -88,6 +88,11 @@ class Spec(unittest.TestCase):
                 self.assertIn(line, text)
             self.assertEqual(self.groups(text), ["3 2 24 8", "1 2 24 none"])
 
+    def test_families(self):
+        code, out, error = inspect("--families")
+        self.assertEqual((code, error), (0, ""))
+        self.assertIn("\n| `llama` | Llama", out)
+
     def test_errors_are_one_line(self):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
@@ -107,7 +112,8 @@ class Spec(unittest.TestCase):
                 self.assertIn(reason, error)
 
     def test_bad_arguments(self):
-        for arguments in (("--spec",), ("--spec", "a", "b"), ("--spec", "--json", "a")):
+        for arguments in (("--spec",), ("--spec", "a", "b"), ("--spec", "--json", "a"), ("--families", "a"),
+                          ("--families", "--json")):
             code, out, error = inspect(*arguments)
             self.assertEqual((code, out, error.count("\n")), (2, "", 1), error)
 

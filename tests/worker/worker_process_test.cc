@@ -79,6 +79,7 @@ TEST(WorkerProcess, TellsWhatItIs) {
   EXPECT_GT(ready.header.vocabulary_size, 1u);
   EXPECT_GT(ready.header.weight_bytes, 0u);
   EXPECT_FALSE(ready.instruction_set.empty());
+  EXPECT_EQ(ready.capabilities, "generate, logprobs, prompt_logprobs");
 }
 
 TEST(WorkerProcess, LittleKvMeansAShorterContext) {

@@ -103,11 +103,11 @@ void WriteJson(ModelFile model, std::ostream& out) {
 constexpr std::chrono::seconds kWorkerLimit{60};
 
 // The worker knows the models; it writes to our own standard output and error.
-int RunWorker(const std::string& path, Streams& streams) {
+int RunWorker(const Arguments& arguments, Streams& streams) {
   streams.out.flush();
   absl::StatusOr<Process> worker =
       Process::Spawn({.program = ProgramBesideThisOne("shardline-worker"),
-                      .arguments = {"--print-spec", Cat("--model=", path)},
+                      .arguments = arguments,
                       .stdout_to_stderr = false,
                       .own_process_group = false});
   if (!worker.ok()) return Fail(streams, "inspect", Message(worker.status()), kFailed);
@@ -122,24 +122,30 @@ int RunWorker(const std::string& path, Streams& streams) {
 }  // namespace
 
 int Inspect(const Arguments& arguments, Streams& streams) {
-  bool json = false, spec = false;
-  Options options("inspect", "inspect [--json|--spec] PATH",
+  bool json = false, spec = false, families = false;
+  Options options("inspect", "inspect [--json|--spec] PATH, or inspect --families",
                   "Shows what a .gguf file, a .safetensors file or a directory of them holds:\n"
                   "metadata (config.json of a directory), and the tensors, outermost dimension "
                   "first.");
   options.Switch("json", "one line of JSON, with whole arrays", [&](bool value) { json = value; });
   options.Switch("spec", "the model's blocks, weights, axes and state groups instead",
                  [&](bool value) { spec = value; });
+  options.Switch("families", "the table of model families that are served, without a PATH",
+                 [&](bool value) { families = value; });
   std::optional<int> end;
   const Arguments paths = options.Parse(arguments, streams, end);
   if (end) return *end;
+  if (families && paths.empty() && !json && !spec) {
+    return RunWorker({"--print-families"}, streams);
+  }
+  if (families) return Fail(streams, "inspect", "--families stands alone");
   if (paths.size() != 1) {
     return Fail(streams, "inspect",
                 paths.empty() ? "a file or directory must be named"
                               : Cat("unexpected argument ", Quoted(paths[1])));
   }
   if (json && spec) return Fail(streams, "inspect", "--json and --spec exclude each other");
-  if (spec) return RunWorker(paths[0], streams);
+  if (spec) return RunWorker({"--print-spec", Cat("--model=", paths[0])}, streams);
   absl::StatusOr<ModelFile> model = ReadModelFile(paths[0]);
   if (!model.ok()) return Fail(streams, "inspect", Message(model.status()));
   if (json) {

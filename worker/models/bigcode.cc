@@ -90,7 +90,9 @@ const Family& BigcodeFamily() {
                               .from_hf = BigcodeFromHf,
                               .from_gguf = BigcodeFromGguf,
                               .hf_names = BigcodeHfNames,
-                              .gguf_names = BigcodeGgufNames};
+                              .gguf_names = BigcodeGgufNames,
+                              .models = "SantaCoder, StarCoder",
+                              .goldens = "bigcode"};
   return kFamily;
 }
 

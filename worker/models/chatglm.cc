@@ -59,7 +59,7 @@ ModelSpec ChatglmFromHf(HfConfig& config) {
     attention.kv_heads = config.Int("multi_query_group_num", 1, attention.heads, 1);
   }
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context, {.partial = 0.5});
-  attention.rope.theta *= config.Float("rope_ratio", 1);
+  attention.rope.theta *= config.Float("rope_ratio", kLeastFactor, kMostFactor, 1);
   attention.rope.style = RopeStyle::kInterleaved;
   Spread(spec);
   return spec;
@@ -92,7 +92,9 @@ const Family& ChatglmFamily() {
                               .from_hf = ChatglmFromHf,
                               .from_gguf = nullptr,
                               .hf_names = ChatglmHfNames,
-                              .gguf_names = nullptr};
+                              .gguf_names = nullptr,
+                              .models = "ChatGLM2, ChatGLM3, CodeGeeX2, GLM-4 in its first layout",
+                              .gguf_as = "chatglm"};
   return kFamily;
 }
 

@@ -81,7 +81,9 @@ const Family& DeepseekFamily() {
       .from_hf = DeepseekFromHf,
       .from_gguf = DeepseekFromGguf,
       .hf_names = DeepseekHfNames,
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
+      .models = "DeepSeek MoE 16B",
+      .goldens = "deepseek_moe"};
   return kFamily;
 }
 

@@ -38,8 +38,11 @@ LatentAttention LatentFromHf(HfConfig& config, const ModelSpec& spec, const Atte
     config.Refuse("num_key_value_heads",
                   Cat(dense.kv_heads, " is not num_attention_heads ", dense.heads));
   }
-  ScaleScores(attention, config.Float("rope_scaling.mscale_all_dim",
-                                      config.Float("rope_parameters.mscale_all_dim", 0)));
+  const auto mscale = [&](std::string_view key, double fallback) {
+    return config.Float(key, 0, kMostFactor, fallback);
+  };
+  ScaleScores(attention,
+              mscale("rope_scaling.mscale_all_dim", mscale("rope_parameters.mscale_all_dim", 0)));
   return attention;
 }
 
@@ -52,7 +55,7 @@ Moe ExpertsFromHf(HfConfig& config, const DeepseekDefaults& defaults, const Rout
           .router = router};
   moe.router.in_f32 = moe.router.weights_f32 = true;
   moe.router.routing.scale =
-      static_cast<float>(config.Float("routed_scaling_factor", defaults.scale));
+      static_cast<float>(config.Float("routed_scaling_factor", 0, kMostFactor, defaults.scale));
   const int64_t shared = config.IsNull("n_shared_experts")
                              ? 0
                              : config.Int("n_shared_experts", 0, kMostExperts, defaults.shared);
@@ -76,7 +79,8 @@ LatentAttention LatentFromGguf(GgufConfig& config, const Checkpoint& checkpoint,
   if (attention.nope_dim < 1) {
     config.Refuse("*.rope.dimension_count", Cat(rotated, " is not less than the key length ", key));
   }
-  const double log_multiplier = config.Float("*.rope.scaling.yarn_log_multiplier", 0);
+  const double log_multiplier =
+      config.Float("*.rope.scaling.yarn_log_multiplier", 0, kMostFactor, 0);
   if (auto* yarn = std::get_if<YarnScaling>(&attention.rope.scaling);
       yarn != nullptr && log_multiplier != 0) {
     yarn->attention_factor = 1;  // the file's writer knows of no two different mscales

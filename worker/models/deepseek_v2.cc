@@ -53,7 +53,9 @@ const Family& DeepseekV2Family() {
                               .from_hf = DeepseekV2FromHf,
                               .from_gguf = DeepseekFromGguf,
                               .hf_names = DeepseekV2HfNames,
-                              .gguf_names = DeepseekGgufNames};
+                              .gguf_names = DeepseekGgufNames,
+                              .models = "DeepSeek V2, V2-Lite, Coder V2",
+                              .goldens = "deepseek_v2, q4_0_old_latents, q8_0_latents"};
   return kFamily;
 }
 

@@ -66,7 +66,9 @@ const Family& DeepseekV3Family() {
   static const Family kFamily{.name = "deepseek_v3",
                               .hf_architectures = kArchitectures,
                               .from_hf = DeepseekV3FromHf,
-                              .hf_names = DeepseekV3HfNames};  // GGUF: see DeepseekV2Family
+                              .hf_names = DeepseekV3HfNames,
+                              .models = "DeepSeek V3, R1",
+                              .gguf_as = "deepseek2"};
   return kFamily;
 }
 

@@ -57,8 +57,9 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
                             .kv_heads = KvHeads(config, keys.kv_heads, heads, defaults.kv_heads),
                             .head_dim = Size(config, keys.head_dim, kMostHeadDim, head_dim)};
   const Mlp mlp{.inner = Size(config, keys.inner, kMostHidden, defaults.inner)};
-  const double eps =
-      keys.norm_eps.empty() ? defaults.norm_eps : config.Float(keys.norm_eps, defaults.norm_eps);
+  const double eps = keys.norm_eps.empty()
+                         ? defaults.norm_eps
+                         : config.Float(keys.norm_eps, 0, kMostEps, defaults.norm_eps);
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec =
       MakeSpec(attention, mlp, norm, Size(config, keys.layers, kMostLayers, defaults.layers));
@@ -92,8 +93,8 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),
                 .bias = checkpoint.Find("blk.0.ffn_up.bias") != nullptr};
   constexpr std::string_view kLayerNorm = "*.attention.layer_norm_epsilon";
-  const double eps = config.Has(kLayerNorm) ? config.Float(kLayerNorm)
-                                            : config.Float("*.attention.layer_norm_rms_epsilon");
+  const double eps = config.Float(
+      config.Has(kLayerNorm) ? kLayerNorm : "*.attention.layer_norm_rms_epsilon", 0, kMostEps);
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("*.block_count", 1, kMostLayers));
   const StoredTensor* embedding = checkpoint.Find("token_embd.weight");

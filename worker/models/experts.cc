@@ -9,7 +9,6 @@ namespace shardline {
 namespace {
 
 constexpr int64_t kMostInner = 1 << 20, kMostLayer = 1 << 16;
-constexpr double kMostScale = 1e6;
 
 Scoring ScoringFromGguf(GgufConfig& config, Scoring fallback) {
   constexpr std::string_view kKey = "*.expert_gating_func";
@@ -29,12 +28,8 @@ Scoring ScoringFromGguf(GgufConfig& config, Scoring fallback) {
 Routing RoutingFromGguf(GgufConfig& config, Routing routing) {
   routing.scoring = ScoringFromGguf(config, routing.scoring);
   routing.renormalise = config.Bool("*.expert_weights_norm", routing.renormalise);
-  const double scale = config.Float("*.expert_weights_scale", routing.scale);
-  if (!(scale >= 0 && scale <= kMostScale)) {
-    config.Refuse("*.expert_weights_scale", Cat(scale, " is not within 0 and ", kMostScale));
-  } else if (scale != 0) {  // files that have no scale say 0
-    routing.scale = static_cast<float>(scale);
-  }
+  const double scale = config.Float("*.expert_weights_scale", 0, kMostFactor, routing.scale);
+  if (scale != 0) routing.scale = static_cast<float>(scale);  // files that have no scale say 0
   routing.groups = std::max<int64_t>(1, config.Int("*.expert_group_count", 0, kMostExperts, 0));
   routing.active_groups = config.Int("*.expert_group_used_count", 0, kMostExperts, routing.groups);
   if (routing.active_groups == 0) routing.active_groups = routing.groups;

@@ -117,7 +117,8 @@ const Family& FalconFamily() {
                               .from_hf = FalconFromHf,
                               .from_gguf = FalconFromGguf,
                               .hf_names = FalconHfNames,
-                              .gguf_names = FalconGgufNames};
+                              .gguf_names = FalconGgufNames,
+                              .models = "Falcon 7B, 11B, 40B, 180B, rw"};
   return kFamily;
 }
 

@@ -28,9 +28,7 @@ void RefuseForeignGemmaKeys(HfConfig& config) {
 }
 
 double GemmaScale(HfConfig& config) {
-  const double scalar = config.Float("query_pre_attn_scalar", 256);
-  if (scalar <= 0) config.Refuse("query_pre_attn_scalar", "is not positive");
-  return 1.0 / std::sqrt(scalar);
+  return 1.0 / std::sqrt(config.Float("query_pre_attn_scalar", kLeastFactor, kMostFactor, 256));
 }
 
 double GemmaScale(const ModelSpec& spec, size_t largest) {
@@ -104,7 +102,8 @@ const Family& GemmaFamily() {
       .from_hf = GemmaFromHf,
       .from_gguf = GemmaFromGguf,
       .hf_names = [](const Checkpoint&) { return HfNames("model."); },
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); },
+      .models = "Gemma 1, CodeGemma"};
   return kFamily;
 }
 

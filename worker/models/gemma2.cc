@@ -32,15 +32,9 @@ void SpreadLayers(ModelSpec& spec, const std::vector<bool>& sliding, int64_t win
   }
 }
 
-double Cap(Config& config, std::string_view key, double fallback) {
-  const double cap = config.Float(key, fallback);
-  if (cap < 0) config.Refuse(key, "is negative");
-  return cap;
-}
-
 // Null means no cap, and is not the class's default.
 double HfCap(HfConfig& config, std::string_view key, double fallback) {
-  return config.IsNull(key) ? 0 : Cap(config, key, fallback);
+  return config.IsNull(key) ? 0 : config.Float(key, 0, kMostFactor, fallback);
 }
 
 ModelSpec Gemma2FromHf(HfConfig& config) {
@@ -64,10 +58,10 @@ ModelSpec Gemma2FromHf(HfConfig& config) {
 ModelSpec Gemma2FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
   MakeGemma(spec, VectorForm::kExact);
-  spec.logit_cap = Cap(config, "*.final_logit_softcapping", kLogitCap);
+  spec.logit_cap = config.Float("*.final_logit_softcapping", 0, kMostFactor, kLogitCap);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.scale = GemmaScale(spec, k27BLayers);
-  attention.score_cap = Cap(config, "*.attn_logit_softcapping", kScoreCap);
+  attention.score_cap = config.Float("*.attn_logit_softcapping", 0, kMostFactor, kScoreCap);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   SpreadLayers(spec, GemmaSlidingLayers(config, spec.blocks.size(), 2),
                config.Int("*.attention.sliding_window", 0, kMostWindow, kDefaultWindow));
@@ -99,7 +93,8 @@ const Family& Gemma2Family() {
                               .from_hf = Gemma2FromHf,
                               .from_gguf = Gemma2FromGguf,
                               .hf_names = Gemma2HfNames,
-                              .gguf_names = Gemma2GgufNames};
+                              .gguf_names = Gemma2GgufNames,
+                              .models = "Gemma 2"};
   return kFamily;
 }
 

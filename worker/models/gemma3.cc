@@ -158,7 +158,8 @@ const Family& Gemma3Family() {
                               .from_hf = Gemma3FromHf,
                               .from_gguf = Gemma3FromGguf,
                               .hf_names = Gemma3HfNames,
-                              .gguf_names = Gemma3GgufNames};
+                              .gguf_names = Gemma3GgufNames,
+                              .models = "Gemma 3 (text), the language model of those that see"};
   return kFamily;
 }
 

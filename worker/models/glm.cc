@@ -93,7 +93,8 @@ const Family& GlmFamily() {
                               .from_hf = GlmFromHf,
                               .from_gguf = GlmFromGguf,
                               .hf_names = GlmHfNames,
-                              .gguf_names = GlmGgufNames};
+                              .gguf_names = GlmGgufNames,
+                              .models = "GLM-4, in transformers' layout"};
   return kFamily;
 }
 
@@ -104,7 +105,8 @@ const Family& Glm4Family() {
                               .from_hf = Glm4FromHf,
                               .from_gguf = Glm4FromGguf,
                               .hf_names = Glm4HfNames,
-                              .gguf_names = Glm4GgufNames};
+                              .gguf_names = Glm4GgufNames,
+                              .models = "GLM-4-0414, GLM-Z1"};
   return kFamily;
 }
 

@@ -18,10 +18,8 @@ constexpr HfDefaults kDefaults{.vocabulary = 32000,
                                .heads = 32,
                                .context = 2048};
 
-double Positive(Config& config, std::string_view key, double fallback) {
-  const double value = config.Float(key, fallback);
-  if (value <= 0) config.Refuse(key, "is not positive");
-  return value > 0 ? value : 1;
+double Factor(Config& config, std::string_view key) {
+  return config.Float(key, kLeastFactor, kMostFactor, 1);
 }
 
 }  // namespace
@@ -30,12 +28,12 @@ ModelSpec GraniteFromHf(HfConfig& config) {
   RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
-  spec.embedding_scale = Positive(config, "embedding_multiplier", 1);
-  spec.logit_scale = 1 / Positive(config, "logits_scaling", 1);
+  spec.embedding_scale = Factor(config, "embedding_multiplier");
+  spec.logit_scale = 1 / Factor(config, "logits_scaling");
   Block& block = spec.blocks[0];
-  block.residual_scale = Positive(config, "residual_multiplier", 1);
+  block.residual_scale = Factor(config, "residual_multiplier");
   Attention& attention = AttentionOf(block);
-  attention.scale = Positive(config, "attention_multiplier", 1);
+  attention.scale = Factor(config, "attention_multiplier");
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
   MlpOf(block).bias = config.Bool("mlp_bias", false);
@@ -48,13 +46,13 @@ ModelSpec GraniteFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool
     config.Refuse("*.rope.scaling.finetuned", "is false: Granite without positions is not served");
   }
   ModelSpec spec = DenseFromGguf(config, checkpoint, experts);
-  spec.embedding_scale = Positive(config, "*.embedding_scale", 1);
-  spec.logit_scale = 1 / Positive(config, "*.logit_scale", 1);
+  spec.embedding_scale = Factor(config, "*.embedding_scale");
+  spec.logit_scale = 1 / Factor(config, "*.logit_scale");
   Block& block = spec.blocks[0];
-  block.residual_scale = Positive(config, "*.residual_scale", 1);
+  block.residual_scale = Factor(config, "*.residual_scale");
   Attention& attention = AttentionOf(block);
   if (config.Float("*.attention.scale", 0) != 0) {
-    attention.scale = Positive(config, "*.attention.scale", 1);
+    attention.scale = Factor(config, "*.attention.scale");
   }
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
   Spread(spec);
@@ -79,7 +77,8 @@ const Family& GraniteFamily() {
       .from_hf = GraniteFromHf,
       .from_gguf = FromGguf,
       .hf_names = [](const Checkpoint&) { return HfNames("model."); },
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
+      .models = "Granite 3"};
   return kFamily;
 }
 

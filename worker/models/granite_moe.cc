@@ -56,7 +56,8 @@ const Family& GraniteMoeFamily() {
       .from_hf = GraniteMoeFromHf,
       .from_gguf = GraniteMoeFromGguf,
       .hf_names = GraniteMoeHfNames,
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
+      .models = "Granite 3 1B-A400M, 3B-A800M"};
   return kFamily;
 }
 

@@ -46,7 +46,8 @@ const Family& HeliumFamily() {
                               .from_hf = HeliumFromHf,
                               .from_gguf = nullptr,
                               .hf_names = [](const Checkpoint&) { return HfNames("model."); },
-                              .gguf_names = nullptr};
+                              .gguf_names = nullptr,
+                              .models = "Helium 1 preview, 2B"};
   return kFamily;
 }
 

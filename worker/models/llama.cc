@@ -57,7 +57,12 @@ const Family& LlamaFamily() {
       .from_hf = LlamaFromHf,
       .from_gguf = LlamaFromGguf,
       .hf_names = LlamaHfNames,
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
+      .models = "Llama 1 to 3.3, TinyLlama, SmolLM, Vicuna, CodeLlama, Yi, DeepSeek LLM",
+      .goldens =
+          "llama, llama3_rope, biases_linear, dynamic, longrope, multi, yarn, yi, bf16, "
+          "biases_yarn, f16, f32, "
+          "k_quants, linear, q4_0, q4_1, q5_0, q5_1, q8_0, rope_freqs"};
   return kFamily;
 }
 

@@ -36,8 +36,9 @@ ModelSpec FromHf(HfConfig& config, bool part_norms) {
       .dt_rank = is_auto ? auto_rank : config.Int("time_step_rank", 1, kMostHidden, auto_rank),
       .bias = config.Bool("use_bias", false),
       .conv_bias = config.Bool("use_conv_bias", true)};
-  if (part_norms) mixer.part_norm = static_cast<float>(config.Float("mixer_rms_eps", 1e-6));
-  ModelSpec spec = MakeSpec(mixer, config.Float("layer_norm_epsilon", 1e-5),
+  if (part_norms)
+    mixer.part_norm = static_cast<float>(config.Float("mixer_rms_eps", 0, kMostEps, 1e-6));
+  ModelSpec spec = MakeSpec(mixer, config.Float("layer_norm_epsilon", 0, kMostEps, 1e-5),
                             config.Bool("residual_in_fp32", true),
                             config.Int("num_hidden_layers", 1, kMostLayers, 32));
   spec.vocabulary = config.Int("vocab_size", 1, kMostVocabulary, 50280);
@@ -47,7 +48,7 @@ ModelSpec FromHf(HfConfig& config, bool part_norms) {
 }
 
 ModelSpec FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
-  const double eps = config.Float("*.attention.layer_norm_rms_epsilon");
+  const double eps = config.Float("*.attention.layer_norm_rms_epsilon", 0, kMostEps);
   Mamba mixer{.inner = config.Int("*.ssm.inner_size", 1, kMostHidden),
               .state = config.Int("*.ssm.state_size", 1, kMostStates),
               .taps = config.Int("*.ssm.conv_kernel", 2, kMostTaps),
@@ -112,7 +113,9 @@ const Family& MambaFamily() {
                               .from_hf = [](HfConfig& config) { return FromHf(config, false); },
                               .from_gguf = FromGguf,
                               .hf_names = HfMambaNames,
-                              .gguf_names = GgufMambaNames};
+                              .gguf_names = GgufMambaNames,
+                              .models = "Mamba 130M to 2.8B",
+                              .ranks = "up to its inner size"};
   return kFamily;
 }
 
@@ -124,7 +127,10 @@ const Family& FalconMambaFamily() {
                               .from_hf = [](HfConfig& config) { return FromHf(config, true); },
                               .from_gguf = nullptr,
                               .hf_names = HfMambaNames,
-                              .gguf_names = nullptr};
+                              .gguf_names = nullptr,
+                              .models = "Falcon Mamba 7B",
+                              .gguf_as = "mamba",
+                              .ranks = "up to its inner size"};
   return kFamily;
 }
 

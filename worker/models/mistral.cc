@@ -43,7 +43,9 @@ const Family& MistralFamily() {
                               .from_hf = MistralFromHf,
                               .from_gguf = nullptr,
                               .hf_names = [](const Checkpoint&) { return HfNames("model."); },
-                              .gguf_names = nullptr};
+                              .gguf_names = nullptr,
+                              .models = "Mistral 7B, Nemo, Small, Ministral",
+                              .gguf_as = "llama"};
   return kFamily;
 }
 

@@ -57,7 +57,9 @@ const Family& MixtralFamily() {
                               .from_hf = MixtralFromHf,
                               .from_gguf = nullptr,
                               .hf_names = MixtralHfNames,
-                              .gguf_names = nullptr};
+                              .gguf_names = nullptr,
+                              .models = "Mixtral 8x7B, 8x22B",
+                              .gguf_as = "llama"};
   return kFamily;
 }
 

@@ -42,6 +42,7 @@ struct ModelInfo {
   int64_t parameters = 0;
   uint64_t weight_bytes = 0;  // in memory
   bool batch_invariant = true;
+  std::string capabilities;  // its family's: "generate, logprobs"
 };
 
 using ProgressFunction = std::function<void(std::string_view phase, double fraction)>;

@@ -73,15 +73,11 @@ int64_t KvHeads(HfConfig& config, int64_t heads) {
 }
 
 double LogitScale(HfConfig& config, int64_t hidden) {
-  if (!config.IsString("logit_scale")) return config.Float("logit_scale", 1);
+  if (!config.IsString("logit_scale")) {
+    return config.Float("logit_scale", kLeastFactor, kMostFactor, 1);
+  }
   RequireActivation(config, "logit_scale", {"inv_sqrt_d_model"});
   return 1 / std::sqrt(static_cast<double>(hidden));
-}
-
-double NotNegative(Config& config, std::string_view key, double fallback) {
-  const double value = config.Float(key, fallback);
-  if (value < 0) config.Refuse(key, "is negative");
-  return value;
 }
 
 ModelSpec MptFromHf(HfConfig& config) {
@@ -94,13 +90,13 @@ ModelSpec MptFromHf(HfConfig& config) {
   MlpOf(spec.blocks[0]).inner = spec.hidden * config.Int(ratio, 1, 64, 4);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.kv_heads = KvHeads(config, attention.heads);
-  attention.scale = NotNegative(config, AttentionKey(config, "softmax_scale"), 0);
+  attention.scale = config.Float(AttentionKey(config, "softmax_scale"), 0, kMostFactor, 0);
   spec.logit_scale = LogitScale(config, spec.hidden);
   const bool alibi = config.Bool(AttentionKey(config, "alibi"), transformers);
   if (!alibi && config.Bool("learned_pos_emb", true)) spec.learned_positions = spec.context;
-  const double most = NotNegative(config, AttentionKey(config, "alibi_bias_max"), kMostBias);
-  if (alibi && most == 0) config.Refuse(AttentionKey(config, "alibi_bias_max"), "is 0");
-  MakeMpt(spec, NotNegative(config, AttentionKey(config, "clip_qkv"), 0), alibi ? most : 0,
+  const double most =
+      config.Float(AttentionKey(config, "alibi_bias_max"), kLeastFactor, kMostFactor, kMostBias);
+  MakeMpt(spec, config.Float(AttentionKey(config, "clip_qkv"), 0, kMostFactor, 0), alibi ? most : 0,
           !config.Bool("no_bias", transformers), config.Bool(AttentionKey(config, "qk_ln"), false));
   return spec;
 }
@@ -108,10 +104,9 @@ ModelSpec MptFromHf(HfConfig& config) {
 ModelSpec MptFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
   if (checkpoint.Find("position_embd.weight") != nullptr) spec.learned_positions = spec.context;
-  MakeMpt(
-      spec, NotNegative(config, "*.attention.clamp_kqv", 0),
-      NotNegative(config, "*.attention.max_alibi_bias", config.Float("*.attention.max_alibi_bias")),
-      MlpOf(spec.blocks[0]).bias, checkpoint.Find("blk.0.attn_q_norm.weight") != nullptr);
+  MakeMpt(spec, config.Float("*.attention.clamp_kqv", 0, kMostFactor, 0),
+          config.Float("*.attention.max_alibi_bias", 0, kMostFactor), MlpOf(spec.blocks[0]).bias,
+          checkpoint.Find("blk.0.attn_q_norm.weight") != nullptr);
   return spec;
 }
 
@@ -148,7 +143,9 @@ const Family& MptFamily() {
                               .from_hf = MptFromHf,
                               .from_gguf = MptFromGguf,
                               .hf_names = MptHfNames,
-                              .gguf_names = MptGgufNames};
+                              .gguf_names = MptGgufNames,
+                              .models = "MPT, Replit Code",
+                              .goldens = "mpt, replit"};
   return kFamily;
 }
 

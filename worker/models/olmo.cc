@@ -17,11 +17,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 50304,
                                .context = 2048,
                                .norm_eps = 1e-5};
 
-void Clip(ModelSpec& spec, Config& config, std::string_view key) {
-  AttentionOf(spec.blocks[0]).clip = config.Float(key, 0);
-  if (AttentionOf(spec.blocks[0]).clip < 0) config.Refuse(key, "is negative");
-}
-
 ModelSpec OlmoFromHf(HfConfig& config) {
   RefuseQuantised(config);
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = ""});
@@ -30,7 +25,7 @@ ModelSpec OlmoFromHf(HfConfig& config) {
   MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
-  Clip(spec, config, "clip_qkv");
+  attention.clip = config.Float("clip_qkv", 0, kMostFactor, 0);
   Spread(spec);
   return spec;
 }
@@ -40,7 +35,7 @@ ModelSpec OlmoFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   UseLayerNorm(spec, false, false);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);
-  Clip(spec, config, "*.attention.clamp_kqv");
+  attention.clip = config.Float("*.attention.clamp_kqv", 0, kMostFactor, 0);
   Spread(spec);
   return spec;
 }
@@ -58,7 +53,8 @@ const Family& OlmoFamily() {
       .from_gguf = OlmoFromGguf,
       .hf_names = [](const Checkpoint&) { return HfNames("model."); },
       .gguf_names =
-          [](const Checkpoint& checkpoint) { return GgufNames(RowOrder::kInterleavedHeads); }};
+          [](const Checkpoint& checkpoint) { return GgufNames(RowOrder::kInterleavedHeads); },
+      .models = "OLMo"};
   return kFamily;
 }
 

@@ -76,7 +76,8 @@ const Family& Olmo2Family() {
                               .from_hf = Olmo2FromHf,
                               .from_gguf = Olmo2FromGguf,
                               .hf_names = Olmo2HfNames,
-                              .gguf_names = Olmo2GgufNames};
+                              .gguf_names = Olmo2GgufNames,
+                              .models = "OLMo 2"};
   return kFamily;
 }
 

@@ -1,7 +1,9 @@
-// Checks one thing after the other, so that the first that is wrong is what is told.
+// Checks one thing after the other. What is wrong with a configuration and with the tensors is told
+// together, so far as it can be known.
 #include "worker/models/open.h"
 
 #include "worker/models/unread_keys.h"
+#include "worker/weights/resolve.h"
 
 namespace shardline {
 namespace {
@@ -20,14 +22,31 @@ absl::StatusOr<DType> ChooseType(const ModelOptions& options, const Checkpoint& 
   return InvalidArgument("--dtype=", options.dtype, " is not served; use auto, f32, bf16 or f16");
 }
 
-absl::StatusOr<ModelSpec> ReadSpec(const Family& family, const Checkpoint& checkpoint) {
+struct ReadModel {
+  ModelSpec spec;
+  absl::Status status;  // of the configuration
+  bool fits;            // its sizes are its own and fit together, so that tensors can be compared
+};
+
+ReadModel ReadSpec(const Family& family, const Checkpoint& checkpoint) {
   Config& config = checkpoint.hf() ? static_cast<Config&>(*checkpoint.hf()) : *checkpoint.gguf();
   ModelSpec spec = checkpoint.hf() ? family.from_hf(*checkpoint.hf())
                                    : family.from_gguf(*checkpoint.gguf(), checkpoint);
   if (checkpoint.hf()) RefuseUnreadKeys(*checkpoint.hf());
-  SL_RETURN_IF_ERROR(config.status());
-  SL_RETURN_IF_ERROR(ValidateSpec(spec, config.file()));
-  return spec;
+  // What does not fit together is no news where a number only stands in for one that is missing.
+  bool fits = config.complete();
+  if (fits) {
+    for (const std::string& problem : SpecProblems(spec)) {
+      config.Note(problem);
+      fits = false;
+    }
+  }
+  return {std::move(spec), config.status(), fits};
+}
+
+absl::Status Joined(const absl::Status& configuration, const absl::Status& tensors) {
+  if (tensors.ok()) return configuration;
+  return InvalidArgument(Message(configuration), "; ", Message(tensors));
 }
 
 // Of all ranks together.
@@ -65,7 +84,8 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
                                       std::unique_ptr<Checkpoint> checkpoint) {
   SL_ASSIGN_OR_RETURN(const Family* family, FindFamily(*checkpoint));
   SL_ASSIGN_OR_RETURN(const DType type, ChooseType(asked, *checkpoint));
-  SL_ASSIGN_OR_RETURN(ModelSpec spec, ReadSpec(*family, *checkpoint));
+  auto [spec, status, fits] = ReadSpec(*family, *checkpoint);
+  if (!status.ok() && !fits) return status;
 
   ModelOptions options = asked;
   static ProcessGroup* const kAlone = SingleProcess().release();
@@ -73,7 +93,7 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
   if (options.max_context <= 0) {
     options.max_context = spec.context > 0 ? spec.context : kUnstatedContext;
   }
-  if (spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
+  if (status.ok() && spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
     return InvalidArgument("--max-context=", options.max_context, " exceeds the ",
                            spec.learned_positions, " positions that the model has learned");
   }
@@ -86,9 +106,15 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
                .vocabulary_size = spec.vocabulary,
                .context_tokens = options.max_context,
                .layers = static_cast<int64_t>(spec.blocks.size()),
-               .hidden = spec.hidden}};
+               .hidden = spec.hidden,
+               .capabilities = std::string(family->capabilities)}};
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
+  if (!status.ok() && opened.checkpoint->tensors().empty()) return status;  // config.json alone
+  if (!status.ok()) {
+    return Joined(
+        status, ResolveSources(*opened.checkpoint, opened.names, opened.decoder->plan()).status());
+  }
   SL_RETURN_IF_ERROR(CheckCuts(opened.decoder->plan(), opened.checkpoint->path()));
   opened.info.parameters = CountParameters(opened.decoder->plan());
   return opened;

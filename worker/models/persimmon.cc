@@ -55,7 +55,8 @@ const Family& PersimmonFamily() {
   static const Family kFamily{.name = "persimmon",
                               .hf_architectures = kArchitectures,
                               .from_hf = PersimmonFromHf,
-                              .hf_names = PersimmonHfNames};
+                              .hf_names = PersimmonHfNames,
+                              .models = "Persimmon 8B"};
   return kFamily;
 }
 

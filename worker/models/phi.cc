@@ -128,7 +128,8 @@ const Family& PhiFamily() {
       .from_hf = PhiFromHf,
       .from_gguf = PhiFromGguf,
       .hf_names = PhiHfNames,
-      .gguf_names = [](const Checkpoint& checkpoint) { return GgufNames(); }};
+      .gguf_names = [](const Checkpoint& checkpoint) { return GgufNames(); },
+      .models = "Phi-1, Phi-1.5, Phi-2"};
   return kFamily;
 }
 

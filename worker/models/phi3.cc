@@ -68,7 +68,8 @@ const Family& Phi3Family() {
                               .from_hf = Phi3FromHf,
                               .from_gguf = Phi3FromGguf,
                               .hf_names = Phi3HfNames,
-                              .gguf_names = Phi3GgufNames};
+                              .gguf_names = Phi3GgufNames,
+                              .models = "Phi-3, Phi-3.5, Phi-4"};
   return kFamily;
 }
 

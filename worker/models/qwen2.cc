@@ -50,7 +50,8 @@ const Family& Qwen2Family() {
       .from_hf = Qwen2FromHf,
       .from_gguf = Qwen2FromGguf,
       .hf_names = [](const Checkpoint&) { return HfNames("model."); },
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); },
+      .models = "Qwen2, Qwen2.5"};
   return kFamily;
 }
 

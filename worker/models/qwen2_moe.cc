@@ -81,7 +81,8 @@ const Family& Qwen2MoeFamily() {
       .from_hf = Qwen2MoeFromHf,
       .from_gguf = Qwen2MoeFromGguf,
       .hf_names = Qwen2MoeHfNames,
-      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); }};
+      .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kAsStored); },
+      .models = "Qwen1.5-MoE, Qwen2 57B-A14B"};
   return kFamily;
 }
 

@@ -63,7 +63,8 @@ const Family& Qwen3Family() {
                               .from_hf = Qwen3FromHf,
                               .from_gguf = Qwen3FromGguf,
                               .hf_names = Qwen3HfNames,
-                              .gguf_names = Qwen3GgufNames};
+                              .gguf_names = Qwen3GgufNames,
+                              .models = "Qwen3"};
   return kFamily;
 }
 

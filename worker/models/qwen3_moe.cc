@@ -76,7 +76,8 @@ const Family& Qwen3MoeFamily() {
                               .from_hf = Qwen3MoeFromHf,
                               .from_gguf = Qwen3MoeFromGguf,
                               .hf_names = Qwen3MoeHfNames,
-                              .gguf_names = Qwen3MoeGgufNames};
+                              .gguf_names = Qwen3MoeGgufNames,
+                              .models = "Qwen3 30B-A3B, 235B-A22B"};
   return kFamily;
 }
 

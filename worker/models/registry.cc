@@ -2,14 +2,13 @@
 #include "worker/models/registry.h"
 
 #include <algorithm>
+#include <set>
 #include <vector>
 
 #include "shared/base/nearest.h"
 #include "shared/base/quoted.h"
 
 namespace shardline {
-namespace {
-
 std::span<const Family* const> Families() {
   static const Family* const kFamilies[] = {
       &LlamaFamily(),      &MistralFamily(),    &Qwen2Family(),       &Gemma3Family(),
@@ -23,6 +22,8 @@ std::span<const Family* const> Families() {
   };
   return kFamilies;
 }
+
+namespace {
 
 bool Matches(const Family& family, const Checkpoint& checkpoint, const std::string& architecture) {
   if (checkpoint.gguf() != nullptr) return family.gguf_architecture == architecture;  // "": none
@@ -44,18 +45,20 @@ absl::StatusOr<const Family*> FindFamily(const Checkpoint& checkpoint) {
   const std::string_view key = gguf ? "general.architecture" : "architectures";
   if (architecture.empty()) return InvalidArgument(file, ": missing keys: ", key);
 
-  std::string served;
-  std::vector<std::string_view> names;
+  std::set<std::string_view> names;
   for (const Family* family : Families()) {
     if (Matches(*family, checkpoint, architecture)) return family;
-    const std::string_view name = gguf ? family->gguf_architecture : family->hf_architectures[0];
-    if (name.empty()) continue;
-    served += Cat(served.empty() ? "" : ", ", name);
-    names.push_back(name);
+    if (!gguf) {
+      names.insert(family->hf_architectures.begin(), family->hf_architectures.end());
+    } else if (!family->gguf_architecture.empty()) {
+      names.insert(family->gguf_architecture);
+    }
   }
+  std::string served;
+  for (const std::string_view name : names) served += Cat(served.empty() ? "" : ", ", name);
   return InvalidArgument(file, ": ", key, " ", Quoted(architecture),
                          " is not served; served are: ", served, "; the nearest name is ",
-                         NearestName(architecture, names));
+                         NearestName(architecture, std::vector(names.begin(), names.end())));
 }
 
 }  // namespace shardline

@@ -19,7 +19,18 @@ struct Family {
   ModelSpec (*from_gguf)(GgufConfig& config, const Checkpoint& checkpoint);
   NameTable (*hf_names)(const Checkpoint& checkpoint);
   NameTable (*gguf_names)(const Checkpoint& checkpoint);
+  // What people are told of it; a row states what is not so.
+  std::string_view models = {};   // published models of it; empty: they have its name
+  std::string_view gguf_as = {};  // whose architecture its GGUF files have, if not its own
+  std::string_view ranks = "up to its heads";  // that can hold a model together
+  std::string_view goldens = {};  // how names of its checkpoints in tests/golden begin, by
+                                  // ", ", "gguf_…" aside; empty: with its name
+  std::string_view capabilities = "generate, logprobs, prompt_logprobs";  // beside those of text
 };
+
+std::span<const Family* const> Families();
+// The rows as a Markdown table.
+std::string FamiliesTable();
 
 // Errors: InvalidArgument "FILE: architecture X is not served; served are: …; the nearest name is
 // Y".

@@ -28,6 +28,7 @@ constexpr std::array kKnownKeys = {"rope_type",
                                    "partial_rotary_factor"};
 
 constexpr int64_t kMostPositions = int64_t{1} << 31;
+constexpr double kLeastTheta = 1, kMostTheta = 1e15;
 
 std::vector<float> Narrow(const std::vector<double>& values) {
   return {values.begin(), values.end()};
@@ -48,23 +49,23 @@ class HfRope {
         config_.Refuse(Cat(object_, ".", key), "is not understood");
       }
     }
-    Rope rope{.theta = config_.Float(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
-    rope.theta = config_.Float(Key("rope_theta"), rope.theta);
+    Rope rope{.theta = Theta(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
+    rope.theta = Theta(Key("rope_theta"), rope.theta);
     const std::string type = Type();
     rope.rot_dim = RotatedDims(type, head_dim);
     if (type == "default") return rope;
     if (type == "linear") {
-      rope.scaling = LinearScaling{Factor()};
+      rope.scaling = LinearScaling{Factor("factor")};
     } else if (type == "dynamic") {
-      rope.scaling = DynamicScaling{Factor(), max_positions_};
+      rope.scaling = DynamicScaling{Factor("factor"), max_positions_};
     } else if (type == "yarn") {
       rope.scaling = Yarn();
     } else if (type == "longrope") {
       rope.scaling = Longrope();
     } else if (type == "llama3") {
-      rope.scaling = Llama3Scaling{.factor = Factor(),
-                                   .low_freq_factor = config_.Float(Key("low_freq_factor")),
-                                   .high_freq_factor = config_.Float(Key("high_freq_factor")),
+      rope.scaling = Llama3Scaling{.factor = Factor("factor"),
+                                   .low_freq_factor = Factor("low_freq_factor"),
+                                   .high_freq_factor = Factor("high_freq_factor"),
                                    .original_positions = OriginalPositions()};
     } else {
       config_.Refuse(Key("rope_type"), Cat("'", type,
@@ -103,10 +104,14 @@ class HfRope {
     return head_dim;
   }
 
-  double Factor() {
-    const double factor = config_.Float(Key("factor"));
-    if (factor <= 0) config_.Refuse(Key("factor"), "is not positive");
-    return factor;
+  double Theta(std::string_view key, double fallback) {
+    return config_.Float(key, kLeastTheta, kMostTheta, fallback);
+  }
+  double Factor(std::string_view name) {
+    return config_.Float(Key(name), kLeastFactor, kMostFactor);
+  }
+  double Factor(std::string_view name, double fallback) {
+    return config_.Float(Key(name), kLeastFactor, kMostFactor, fallback);
   }
 
   // The top level's key wins, as in transformers; the model's own context stands in for both.
@@ -121,21 +126,19 @@ class HfRope {
 
   YarnScaling Yarn() {
     YarnScaling yarn{.original_positions = OriginalPositions()};
-    yarn.factor =
-        config_.Float(Key("factor"), static_cast<double>(max_positions_) / yarn.original_positions);
-    const double mscale = config_.Float(Key("mscale"), 0.0);
-    const double mscale_all = config_.Float(Key("mscale_all_dim"), 0.0);
+    yarn.factor = Factor("factor", static_cast<double>(max_positions_) / yarn.original_positions);
+    const double mscale = config_.Float(Key("mscale"), 0, kMostFactor, 0);
+    const double mscale_all = config_.Float(Key("mscale_all_dim"), 0, kMostFactor, 0);
     const double magnitude =
         mscale != 0 && mscale_all != 0
             ? YarnMagnitude(yarn.factor, mscale) / YarnMagnitude(yarn.factor, mscale_all)
             : YarnMagnitude(yarn.factor, 1.0);
-    yarn.attention_factor = config_.Float(Key("attention_factor"), magnitude);
-    const double fast = config_.Float(Key("beta_fast"), 0.0);
-    const double slow = config_.Float(Key("beta_slow"), 0.0);
+    yarn.attention_factor = Factor("attention_factor", magnitude);
+    const double fast = config_.Float(Key("beta_fast"), 0, kMostFactor, 0);
+    const double slow = config_.Float(Key("beta_slow"), 0, kMostFactor, 0);
     if (fast != 0) yarn.beta_fast = fast;
     if (slow != 0) yarn.beta_slow = slow;
     yarn.truncate = config_.Bool(Key("truncate"), true);
-    if (yarn.factor <= 0) config_.Refuse(Key("factor"), "is not positive");
     return yarn;
   }
 
@@ -143,12 +146,12 @@ class HfRope {
     LongropeScaling longrope{.short_factors = Narrow(config_.Floats(Key("short_factor"))),
                              .long_factors = Narrow(config_.Floats(Key("long_factor"))),
                              .original_positions = OriginalPositions()};
-    const double factor = config_.Float(
-        Key("factor"), static_cast<double>(max_positions_) / longrope.original_positions);
+    const double factor =
+        Factor("factor", static_cast<double>(max_positions_) / longrope.original_positions);
     const double magnitude =
         factor <= 1.0 ? 1.0
                       : std::sqrt(1 + std::log(factor) / std::log(longrope.original_positions));
-    longrope.attention_factor = config_.Float(Key("attention_factor"), magnitude);
+    longrope.attention_factor = Factor("attention_factor", magnitude);
     return longrope;
   }
 
@@ -172,6 +175,10 @@ std::vector<float> Vector(GgufConfig& config, const Checkpoint& checkpoint, std:
   return values;
 }
 
+double Factor(GgufConfig& config, std::string_view key, double fallback) {
+  return config.Float(key, kLeastFactor, kMostFactor, fallback);
+}
+
 double OriginalPositions(GgufConfig& config, int64_t max_positions) {
   return static_cast<double>(
       config.Int("*.rope.scaling.original_context_length", 1, kMostPositions, max_positions));
@@ -183,7 +190,7 @@ bool ReadLongrope(GgufConfig& config, const Checkpoint& checkpoint, int64_t max_
   LongropeScaling longrope{.short_factors = Vector(config, checkpoint, "rope_factors_short.weight"),
                            .long_factors = Vector(config, checkpoint, "rope_factors_long.weight"),
                            .original_positions = OriginalPositions(config, max_positions),
-                           .attention_factor = config.Float("*.rope.scaling.attn_factor", 1.0)};
+                           .attention_factor = Factor(config, "*.rope.scaling.attn_factor", 1)};
   if (longrope.short_factors.empty() && longrope.long_factors.empty()) return false;
   rope.scaling = std::move(longrope);
   return true;
@@ -197,7 +204,8 @@ Rope RopeFromHf(HfConfig& config, int64_t head_dim, int64_t max_positions, const
 
 Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head_dim,
                   int64_t max_positions, bool partial) {
-  Rope rope{.theta = config.Float("*.rope.freq_base", 10000.0), .rot_dim = head_dim};
+  Rope rope{.theta = config.Float("*.rope.freq_base", kLeastTheta, kMostTheta, 10000),
+            .rot_dim = head_dim};
   rope.divisors = Vector(config, checkpoint, "rope_freqs.weight");
   const int64_t rotated = config.Int("*.rope.dimension_count", 1, 1 << 16, head_dim);
   if (partial) {
@@ -206,22 +214,22 @@ Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head
     config.Refuse("*.rope.dimension_count", Cat(rotated, " is not the head size ", head_dim));
   }
   if (ReadLongrope(config, checkpoint, max_positions, rope)) return rope;
-  const double scale_linear = config.Float("*.rope.scale_linear", 1.0);  // files of 2023
+  const double scale_linear =  // of files of 2023
+      config.Float("*.rope.scale_linear", 0, kMostFactor, 1);
   const std::string type =
       config.String("*.rope.scaling.type", scale_linear != 1.0 ? "linear" : "none");
-  const double factor = config.Float("*.rope.scaling.factor", scale_linear);
-  if (factor < 0) config.Refuse("*.rope.scaling.factor", "is negative");
+  const double factor = config.Float("*.rope.scaling.factor", 0, kMostFactor, scale_linear);
   if (type == "none" || factor == 0) return rope;
   if (type == "linear") {
     rope.scaling = LinearScaling{factor};
   } else if (type == "yarn") {
     YarnScaling yarn{.factor = factor,
                      .original_positions = OriginalPositions(config, max_positions),
-                     .beta_fast = config.Float("*.rope.scaling.yarn_beta_fast", 32.0),
-                     .beta_slow = config.Float("*.rope.scaling.yarn_beta_slow", 1.0)};
+                     .beta_fast = Factor(config, "*.rope.scaling.yarn_beta_fast", 32),
+                     .beta_slow = Factor(config, "*.rope.scaling.yarn_beta_slow", 1)};
     yarn.attention_factor = YarnMagnitude(factor, 1.0) *
-                            config.Float("*.rope.scaling.attn_factor", 1.0) *
-                            config.Float("*.rope.scaling.yarn_attn_factor", 1.0);
+                            Factor(config, "*.rope.scaling.attn_factor", 1) *
+                            Factor(config, "*.rope.scaling.yarn_attn_factor", 1);
     rope.scaling = yarn;
   } else {
     config.Refuse("*.rope.scaling.type", Cat("'", type, "' is not one of none, linear and yarn"));

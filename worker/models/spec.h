@@ -51,8 +51,9 @@ struct ModelSpec {
   bool wide_stream = false;
 };
 
-// Refuses what no layer computes: sizes that do not divide, odd rotations, factors of the wrong
-// length. Errors: InvalidArgument "FILE: …".
+// What no layer computes: sizes that do not divide, odd rotations, factors of the wrong length.
+std::vector<std::string> SpecProblems(const ModelSpec& spec);
+// The same in one line. Errors: InvalidArgument "FILE: …; …".
 absl::Status ValidateSpec(const ModelSpec& spec, const std::string& file);
 
 }  // namespace shardline

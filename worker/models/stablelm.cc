@@ -39,7 +39,7 @@ ModelSpec StablelmFromHf(HfConfig& config) {
   MlpOf(spec.blocks[0]).activation = ActivationFromHf(config, "hidden_act", "silu");
   attention.qkv_bias = config.Bool("use_qkv_bias", false);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context,
-                              {.partial = config.Float("rope_pct", 0.25)});
+                              {.partial = config.Float("rope_pct", kLeastFactor, 1, 0.25)});
   if (config.Bool("qk_layernorm", false)) NormHeads(spec);
   if (config.Bool("use_parallel_residual", false)) spec.blocks[0].residual = Residual::kParallel;
   Spread(spec);
@@ -91,7 +91,8 @@ const Family& StablelmFamily() {
                               .from_hf = StablelmFromHf,
                               .from_gguf = StablelmFromGguf,
                               .hf_names = StablelmHfNames,
-                              .gguf_names = StablelmGgufNames};
+                              .gguf_names = StablelmGgufNames,
+                              .models = "StableLM 3B, 2-1.6B, 2-12B"};
   return kFamily;
 }
 

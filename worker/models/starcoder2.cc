@@ -72,7 +72,8 @@ const Family& Starcoder2Family() {
       .from_hf = Starcoder2FromHf,
       .from_gguf = Starcoder2FromGguf,
       .hf_names = Starcoder2HfNames,
-      .gguf_names = [](const Checkpoint& checkpoint) { return GgufNames(); }};
+      .gguf_names = [](const Checkpoint& checkpoint) { return GgufNames(); },
+      .models = "StarCoder2"};
   return kFamily;
 }
 

@@ -27,6 +27,7 @@ std::optional<T> Config::Typed(std::string_view key, std::string_view kind, bool
   const std::optional<Value> value = Lookup(key);
   if (!value) {
     if (required) missing_.push_back(Cat(scope_, key));
+    if (required) complete_ = false;
     return std::nullopt;
   }
   if (const T* typed = std::get_if<T>(&*value)) return *typed;
@@ -34,6 +35,7 @@ std::optional<T> Config::Typed(std::string_view key, std::string_view kind, bool
     if (const int64_t* whole = std::get_if<int64_t>(&*value)) return static_cast<double>(*whole);
   }
   Refuse(key, Cat("is not ", kind));
+  complete_ = false;
   return std::nullopt;
 }
 
@@ -41,6 +43,7 @@ int64_t Config::Int(std::string_view key, int64_t least, int64_t most) {
   const std::optional<int64_t> value = Typed<int64_t>(key, "an integer", /*required=*/true);
   if (value && *value >= least && *value <= most) return *value;
   if (value) Refuse(key, Cat(*value, " is outside ", least, "..", most));
+  complete_ = false;
   return least;
 }
 
@@ -57,6 +60,17 @@ double Config::Float(std::string_view key) {
 
 double Config::Float(std::string_view key, double fallback) {
   return Has(key) ? Float(key) : fallback;
+}
+
+double Config::Float(std::string_view key, double least, double most) {
+  const double value = Float(key);
+  if (value >= least && value <= most) return value;
+  Refuse(key, Cat(value, " is outside ", least, "..", most));
+  return least;
+}
+
+double Config::Float(std::string_view key, double least, double most, double fallback) {
+  return Has(key) ? Float(key, least, most) : fallback;
 }
 
 bool Config::Bool(std::string_view key, bool fallback) {

@@ -18,17 +18,23 @@
 
 namespace shardline {
 
+// Of numbers that multiply, and of caps: beyond it no model computes anything.
+inline constexpr double kLeastFactor = 1e-6, kMostFactor = 1e6;
+inline constexpr double kMostEps = 1;  // of a norm
+
 class Config {
  public:
   explicit Config(std::string file) : file_(std::move(file)) {}
   virtual ~Config() = default;
 
   // The value of `key`. Without a fallback an absent key is noted as missing. A value of another
-  // kind, or an integer outside [least, most], is noted as wrong.
+  // kind, or a number outside [least, most], is noted as wrong, and another stands in for it.
   int64_t Int(std::string_view key, int64_t least, int64_t most);
   int64_t Int(std::string_view key, int64_t least, int64_t most, int64_t fallback);
   double Float(std::string_view key);
   double Float(std::string_view key, double fallback);
+  double Float(std::string_view key, double least, double most);
+  double Float(std::string_view key, double least, double most, double fallback);
   bool Bool(std::string_view key, bool fallback);
   std::string String(std::string_view key);
   std::string String(std::string_view key, std::string_view fallback);
@@ -38,6 +44,10 @@ class Config {
 
   // Notes that `key` cannot be served, and why.
   void Refuse(std::string_view key, std::string_view reason);
+  // Notes what is wrong with several keys together.
+  void Note(std::string problem) { wrong_.push_back(std::move(problem)); }
+  // Whether every value that was asked for is the file's own or its default.
+  bool complete() const { return complete_; }
   // OK, or InvalidArgument "FILE: missing keys: a, b; key: reason; …".
   absl::Status status() const;
   const std::string& file() const { return file_; }
@@ -57,6 +67,7 @@ class Config {
   std::string file_;
   std::vector<std::string> missing_;
   std::vector<std::string> wrong_;
+  bool complete_ = true;
 };
 
 // config.json. "a.b" names key b of the object a; null counts as absent.

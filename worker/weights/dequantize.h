@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "kernels/half.h"
 #include "kernels/view.h"
@@ -28,6 +29,9 @@ enum class StoredType : uint8_t {
   kQ6_K,
   kOther
 };
+
+// The types above that are quantised, in words.
+inline constexpr std::string_view kGgufQuantisations = "Q4_0 to Q8_0 and Q2_K to Q6_K";
 
 // Elements and bytes of one block; {1, size} for plain numbers, {1, 0} for kOther.
 struct StoredBlock {

@@ -59,7 +59,7 @@ class Resolver {
     Append(text, "missing tensors: ", FoldNames(missing_));
     Append(text, "unused tensors: ", FoldNames(unused));
     Append(text, "wrong shapes: ", FoldNames(misshapen_));
-    Append(text, "types that are not read (F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are): ",
+    Append(text, Cat("types that are not read (F32, F16, BF16, ", kGgufQuantisations, " are): "),
            FoldNames(unreadable_));
     if (text.empty()) return absl::OkStatus();
     return InvalidArgument(checkpoint_.path(), ": ", text);

@@ -65,6 +65,7 @@ inline Ready Sample() {
   m.family = "llama";
   m.dtype = "f32";
   m.instruction_set = "avx2";
+  m.capabilities = "generate, logprobs";
   return m;
 }
 template <>

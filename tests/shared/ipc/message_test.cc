@@ -55,6 +55,7 @@ TEST(Message, FieldsArriveWhereTheyWereSent) {
   EXPECT_EQ(ready->family, "llama");
   EXPECT_EQ(ready->arithmetic, "");
   EXPECT_EQ(ready->instruction_set, "avx2");
+  EXPECT_EQ(ready->capabilities, "generate, logprobs");
 
   Encode(Sample<Tokens>(), bytes);
   const auto tokens = Decode<Tokens>(bytes);

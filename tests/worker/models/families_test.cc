@@ -171,6 +171,33 @@ TEST(Gemma3, RefusesWhatWouldChangeTheArithmetic) {
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": null})").error, "");
 }
 
+TEST(Config, NumbersThatMultiplyAreWithinReason) {
+  struct Bad {
+    const Family* family;
+    std::string_view key, value;
+  };
+  for (const Bad& bad : {
+           Bad{&MistralFamily(), "rms_norm_eps", "-1e-5"},
+           Bad{&MistralFamily(), "rms_norm_eps", "2"},
+           Bad{&MistralFamily(), "rope_theta", "0"},
+           Bad{&MistralFamily(), "rope_theta", "1e300"},
+           Bad{&GraniteFamily(), "embedding_multiplier", "0"},
+           Bad{&GraniteFamily(), "residual_multiplier", "-1"},
+           Bad{&GraniteFamily(), "attention_multiplier", "1e9"},
+           Bad{&GraniteFamily(), "logits_scaling", "1e-9"},
+           Bad{&Gemma2Family(), "final_logit_softcapping", "-1"},
+           Bad{&Gemma2Family(), "attn_logit_softcapping", "1e7"},
+           Bad{&Gemma2Family(), "query_pre_attn_scalar", "0"},
+           Bad{&OlmoFamily(), "clip_qkv", "-0.5"},
+           Bad{&StablelmFamily(), "layer_norm_eps", "1.5"},
+       }) {
+    const std::string error =
+        ReadHf(*bad.family, Cat("{\"", bad.key, "\": ", bad.value, "}")).error;
+    EXPECT_EQ(error.substr(0, 13 + bad.key.size()), Cat("config.json: ", bad.key)) << error;
+    EXPECT_EQ(error.find(';'), std::string::npos) << error;
+  }
+}
+
 TEST(Qwen3, DefaultsAreThoseOfTheReferenceClass) {
   const Read read = ReadHf(Qwen3Family(), R"({"hidden_size": 1024})");
   EXPECT_EQ(read.error, "");
@@ -261,7 +288,7 @@ TEST(Granite, ReadsItsFactors) {
   EXPECT_EQ(AttentionOf(read.spec, 0).scale, 0.015625);
   EXPECT_EQ(AttentionOf(ReadHf(GraniteFamily(), "{}").spec, 0).scale, 1);
   EXPECT_EQ(ReadHf(GraniteFamily(), R"({"logits_scaling": 0})").error,
-            "config.json: logits_scaling is not positive");
+            "config.json: logits_scaling 0 is outside 1e-06..1e+06");
 }
 
 TEST(Olmo2, NormsComeAfterTheParts) {

@@ -130,10 +130,10 @@ TEST(Mpt, RefusesWhatIsNotServed) {
                  {mpt, "attn_config.rope", R"({"attn_config": {"rope": true}})"},
                  {mpt, "attn_config.qk_gn", R"({"attn_config": {"qk_gn": true}})"},
                  {mpt, "sliding_window_size", R"({"attn_config": {"sliding_window_size": 64}})"},
-                 {mpt, "attn_config.alibi_bias_max is 0",
+                 {mpt, "attn_config.alibi_bias_max 0 is outside",
                   R"({"attn_config": {"alibi": true, "alibi_bias_max": 0}})"},
                  {mpt, "logit_scale", R"({"logit_scale": "other"})"},
-                 {mpt, "attn_clip_qkv is negative", R"({"attn_clip_qkv": -1})"}});
+                 {mpt, "attn_clip_qkv -1 is outside", R"({"attn_clip_qkv": -1})"}});
 }
 
 // falcon-7b's and falcon-40b's first configurations.

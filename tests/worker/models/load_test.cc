@@ -3,11 +3,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "shared/format/gguf.h"
 #include "tests/worker/models/golden.h"
 #include "tests/worker/models/runner.h"
+#include "worker/models/registry.h"
 
 namespace shardline {
 namespace {
@@ -39,7 +41,7 @@ class BrokenCheckpoint : public testing::Test {
   void Write(const std::string& file, const std::string& bytes) {
     std::ofstream(folder_ + "/" + file, std::ios::binary) << bytes;
   }
-  // Every `from` of the file becomes `to`, of the same length.
+  // Every `from` of the file becomes `to`; but in text it is of the same length.
   void Replace(const std::string& file, const std::string& from, const std::string& to) {
     std::string bytes = ReadFile(folder_ + "/" + file);
     ASSERT_NE(bytes.find(from), std::string::npos);
@@ -89,14 +91,84 @@ TEST_F(BrokenCheckpoint, UnknownArchitecture) {
   Take("llama");
   Replace("config.json", "LlamaForCausalLM", "Gwen2ForCausalLM");
   const std::string error = LoadError(folder_);
+  const std::string begin =
+      folder_ + "/config.json: architectures 'Gwen2ForCausalLM' is not served; served are: ";
+  const std::string end = "; the nearest name is Qwen2ForCausalLM";
+  ASSERT_TRUE(error.starts_with(begin) && error.ends_with(end)) << error;
+  const std::string listed =
+      ", " + error.substr(begin.size(), error.size() - begin.size() - end.size()) + ",";
+  size_t last = 0;
+  std::set<std::string> names;  // in order, and where they stand
+  for (const Family* family : Families()) {
+    names.insert(family->hf_architectures.begin(), family->hf_architectures.end());
+  }
+  for (const std::string& name : names) {
+    const size_t at = listed.find(", " + name + ",");
+    ASSERT_NE(at, std::string::npos) << name << " in " << listed;
+    EXPECT_GE(at, last) << name;
+    last = at;
+  }
+}
+
+TEST_F(BrokenCheckpoint, UnknownArchitectureOfGguf) {
+  Take("gguf_of_qwen2_tied");
+  Replace("model.gguf", "qwen2", "gwen2");
+  const std::string error = LoadError(folder_ + "/model.gguf");
   const std::string begin = folder_ +
-                            "/config.json: architectures 'Gwen2ForCausalLM' is not served; served "
-                            "are: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, ";
-  EXPECT_EQ(error.substr(0, begin.size()), begin);
-  EXPECT_TRUE(error.ends_with("; the nearest name is Qwen2ForCausalLM")) << error;
+                            "/model.gguf: general.architecture 'gwen2' is not served; served are: "
+                            "chatglm, deepseek, deepseek2, falcon, ";
+  EXPECT_TRUE(error.starts_with(begin)) << error;
+  EXPECT_TRUE(error.ends_with("; the nearest name is qwen2")) << error;
+}
+
+TEST_F(BrokenCheckpoint, ProblemsOfTheConfigurationAreOneLine) {
+  Take("llama");
+  Replace("config.json", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3");
+  Replace("config.json", "\"rope_theta\": 10000.0",
+          R"("rope_scaling": {"rope_type": "spiral"}, "mlp_bias": "yes")");
+  const std::string two =
+      "rope_scaling.rope_type 'spiral' is not one of default, linear, dynamic, yarn, longrope and "
+      "llama3";
+  EXPECT_EQ(LoadError(folder_),
+            folder_ + "/config.json: " + two + "; mlp_bias is not true or false");
+  Replace("config.json", "\"yes\"", "true ");
+  EXPECT_EQ(LoadError(folder_), folder_ + "/config.json: " + two +
+                                    "; 4 attention heads are not a multiple of 3 key-value heads");
+  // What a missing number would have to fit is not known.
+  Replace("config.json", "\"num_attention_heads\"", "\"num_intention_heads\"");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ + "/config.json: missing keys: num_attention_heads; " + two);
 }
 
 // Frequencies are divided by these.
+TEST_F(BrokenCheckpoint, ProblemsOfConfigurationAndTensorsAreOneLine) {
+  Take("llama");
+  Replace("config.json", "\"rope_theta\": 10000.0", R"("rope_scaling": {"rope_type": "spiral"})");
+  Replace("config.json", "\"vocab_size\": 128", "\"vocab_size\": 120");
+  Replace("model.safetensors", "model.norm.weight", "model.noun.weight");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                "/config.json: rope_scaling.rope_type 'spiral' is not one of default, linear, "
+                "dynamic, yarn, longrope and llama3; " +
+                folder_ +
+                ": missing tensors: model.norm.weight; unused tensors: model.noun.weight; wrong "
+                "shapes: model.embed_tokens.weight is [128, 64], not [120, 64], lm_head.weight is "
+                "[128, 64], not [120, 64]");
+}
+
+TEST_F(BrokenCheckpoint, ProblemsOfMixturesAreOneLine) {
+  Take("deepseek_v3");
+  Replace("config.json", "\"n_group\": 3", "\"n_group\": 4");
+  Replace("config.json", "\"routed_scaling_factor\": 2.5", "\"routed_scaling_factor\": -1.0");
+  const std::string error = LoadError(folder_);
+  EXPECT_NE(error.find("routed_scaling_factor -1 is outside 0..1e+06; "), std::string::npos)
+      << error;
+  EXPECT_NE(error.find("; n_group (expert_group_count) 4 does not divide 6 experts"),
+            std::string::npos)
+      << error;
+  EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+}
+
 TEST_F(BrokenCheckpoint, RopeFactorsOfZero) {
   for (const char* name : {"gguf_of_phi3_longrope", "gguf_rope_freqs_tied"}) {
     Take(name);
