@@ -127,8 +127,8 @@ TEST_P(Followers, GiveTheReferencesTokens) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Followers,
-                         testing::Values("llama", "gemma3", "mistral", "falcon_multi_query", "mixtral",
-                                         "deepseek_v2", "mamba", "gguf_of_llama"),
+                         testing::Values("llama", "gemma3", "mistral", "falcon_multi_query",
+                                         "mixtral", "deepseek_v2", "mamba", "gguf_of_llama"),
                          [](const auto& info) { return std::string(info.param); });
 
 // A model that fails on one rank, at its second step.
