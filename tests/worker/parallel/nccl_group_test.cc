@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <barrier>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -66,10 +67,12 @@ void OnThreads(int size, const NcclGroupOptions& options, const Body& body) {
   FakeNcclKnobs().ranks = size;
   const auto fd = ShmGroup::CreateSegment(size, kEpoch);
   ASSERT_TRUE(fd.ok()) << fd.status();
+  std::barrier joined(size);  // one rank's fault must not overtake another's joining
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
       auto group = Gpu::Make(dup(*fd), rank, size, options);
+      joined.arrive_and_wait();
       ASSERT_TRUE(group.ok()) << group.status();
       EXPECT_EQ(body(*std::move(group)), "") << "rank " << rank;
     });
