@@ -184,13 +184,15 @@ TEST(GlooConnect, AnotherEpochNeverMeets) {
 TEST(GlooConnect, ARankIsTakenOnceAndSizesAgree) {
   OnThreads(1, 60s, [](auto) { return ""; });
   const Meeting meeting;
-  std::thread first([&] { (void)GlooGroup::Connect(meeting.Options(0, 3, 2s)); });
+  // Keeps the meeting place open for much longer than the others wait.
+  std::thread first([&] { (void)GlooGroup::Connect(meeting.Options(0, 3, 8s)); });
+  std::thread odd([&] { EXPECT_THAT(ErrorOf(meeting.Options(2, 4, 2s)), HasSubstr("rank")); });
   const auto second = meeting.Options(1, 3, 2s);
   std::string errors[2];
   std::thread twin([&] { errors[0] = ErrorOf(second); });
   errors[1] = ErrorOf(second);
-  EXPECT_THAT(ErrorOf(meeting.Options(2, 4, 2s)), HasSubstr("rank"));
   twin.join();
+  odd.join();
   first.join();
   EXPECT_THAT(errors, ::testing::Contains("group: rank 1 is taken"));
 }
