@@ -42,7 +42,9 @@ void Router::WorkerReady(size_t index, std::shared_ptr<WorkerPort> port, const R
 }
 
 void Router::WorkerLost(size_t index) {
+  std::shared_ptr<WorkerPort> port;  // let go of after the lock, which its own thread may wait for
   Turn turn(mutex_);
+  port = groups_[index].port;
   groups_[index].Lose();
   routing_.Lost(index);
   metrics_->WorkerLost(index);
