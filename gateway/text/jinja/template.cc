@@ -7,6 +7,7 @@
 #include "gateway/text/jinja/interpreter.h"
 #include "gateway/text/jinja/parser.h"
 #include "gateway/text/jinja/unicode.h"
+#include "shared/base/quoted.h"
 #include "shared/base/status.h"
 
 namespace shardline::jinja {
@@ -17,7 +18,8 @@ constexpr char kRaisedPayload[] = "shardline/chat-template-raised";
 
 absl::Status ToStatus(const Error& error, int line) {
   const int at = error.line > 0 ? error.line : line;
-  absl::Status status = InvalidArgument("chat template line ", at, ": ", error.message);
+  absl::Status status = InvalidArgument("chat template line ", at, ": ",
+                                        OneLine(error.message, error.message.size()));
   if (error.kind == ErrorKind::kRaised) {
     status.SetPayload(kRaisedPayload, absl::Cord(error.message));
   }

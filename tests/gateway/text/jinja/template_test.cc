@@ -73,6 +73,7 @@ TEST(Template, RunTimeErrorsNameTheLineAndTheReason) {
             "error: chat template line 1: an integer needs more than 128 bits");
   EXPECT_EQ(Render("x", Json::array()),
             "error: chat template: the variables are not a JSON object");
+  EXPECT_EQ(Render("{{ '%\n' % 1 }}").find('\n'), std::string::npos) << "one line";
 }
 
 TEST(Template, RaiseExceptionPassesItsWordsThrough) {
