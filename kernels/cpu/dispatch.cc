@@ -1,5 +1,7 @@
 // Chooses the instruction set: the best one that the processor and the operating system support, or
 // the one that SHARDLINE_CPU_ISA names.
+#include <cpuid.h>
+
 #include <cstdlib>
 
 #include "kernels/cpu/ops.h"
@@ -12,13 +14,18 @@ struct Choice {
   bool available;
 };
 
+// Clang 14's __builtin_cpu_supports does not know this one.
+bool HasF16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 // The first available one that is wanted, best first. `__builtin_cpu_supports` asks cpuid, and
 // xgetbv for the registers that the system saves.
 template <typename Visit>
 const Ops* FirstOf(const Visit& wanted) {
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq");
