@@ -44,10 +44,13 @@ absl::Status RankProcesses::StartRank(int rank, int group_fd) {
                      .descriptors = {link->channel().fd()}};
   if (group_fd >= 0) spawn.descriptors.push_back(group_fd);
   SL_ASSIGN_OR_RETURN(Process process, Process::Spawn(spawn));
-  SL_RETURN_IF_ERROR(link->channel().WatchProcess(process.pid()));
-  SL_RETURN_IF_ERROR(link->channel().Send(Configure{options_.eos_ids}, seconds(10)));
+  Channel& own = link->channel();
+  const pid_t pid = process.pid();
   ranks_.push_back({std::move(link), std::move(process), {}});
-  return absl::OkStatus();
+  absl::Status status = own.WatchProcess(pid);
+  if (status.ok()) status = own.Send(Configure{options_.eos_ids}, seconds(10));
+  // One that has ended already tells with its exit code why: who listens to it finds out.
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 
 RankProcesses::~RankProcesses() { Kill(); }
