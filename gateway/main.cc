@@ -1,103 +1,29 @@
 // shardline-gateway: reads the flags, loads the model's text side, listens, starts the workers,
-// says `ready`, serves until a signal, drains.
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/eventfd.h>
-#include <sys/signalfd.h>
+// says `ready`, serves until a signal, drains. On a node other than the first it only starts
+// workers (gateway/node.h).
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 #include <thread>
 
 #include "gateway/group_health.h"
+#include "gateway/life.h"
+#include "gateway/node.h"
 #include "gateway/rpc/handlers.h"
 #include "gateway/server.h"
 #include "gateway/supervisor.h"
 #include "gateway/text_pool.h"
 #include "shared/base/clock.h"
 #include "shared/base/quoted.h"
+#include "shared/base/tcp_address.h"
 #include "shared/format/mapped_file.h"
 
 namespace shardline {
 namespace {
 
-// What the main thread waits for: signals, and news from the supervisors.
-class Life {
- public:
-  // Before any other thread starts: they inherit the blocked signals.
-  Life() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    signal(SIGPIPE, SIG_IGN);
-    signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    news_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  }
-  ~Life() {
-    close(signals_);
-    close(news_);
-  }
-
-  void Ready() {
-    ready_ = true;
-    Wake();
-  }
-  void DrainAsked() { Wake(); }
-  void GaveUp(int exit_code, std::string why) {
-    {
-      std::lock_guard lock(mutex_);
-      why_ = std::move(why);
-    }
-    exit_code_ = exit_code;
-    Wake();
-  }
-
-  // Waits for news, a signal, or the time.
-  void Wait(std::chrono::milliseconds timeout) {
-    pollfd fds[] = {{signals_, POLLIN, 0}, {news_, POLLIN, 0}};
-    poll(fds, 2, static_cast<int>(timeout.count()));
-    signalfd_siginfo info;
-    while (read(signals_, &info, sizeof(info)) == sizeof(info)) ++stops_;
-    uint64_t count;
-    while (read(news_, &count, sizeof(count)) == sizeof(count)) {
-    }
-  }
-
-  int stops() const { return stops_; }  // SIGTERM and SIGINT so far
-  bool ready() const { return ready_; }
-  int exit_code() const { return exit_code_; }  // 0: the supervisors go on
-  std::string why() {
-    std::lock_guard lock(mutex_);
-    return why_;
-  }
-
- private:
-  void Wake() {
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(news_, &one, sizeof(one));
-  }
-
-  int signals_ = -1, news_ = -1;
-  int stops_ = 0;  // the main thread's
-  std::atomic<bool> ready_{false};
-  std::atomic<int> exit_code_{0};
-  std::mutex mutex_;
-  std::string why_;
-};
-
 constexpr std::chrono::milliseconds kTick{200};
-
-int Fail(int code, const std::string& line) {
-  if (!line.empty()) std::fprintf(stderr, "shardline-gateway: %s\n", OneLine(line).c_str());
-  return code;
-}
 
 // Lets live requests finish until the deadline or a second signal; what is left then ends with
 // DRAINING.
@@ -141,23 +67,17 @@ void EndWithin(std::chrono::seconds limit) {
 
 // One for each replica, not yet started.
 std::vector<std::unique_ptr<Supervisor>> MakeSupervisors(const Settings& settings,
-                                                         const ModelText& text, Trace* trace,
-                                                         GroupHealth& health, Router& router,
-                                                         Metrics& metrics) {
+                                                         const ModelText& text, int rendezvous_fd,
+                                                         Trace* trace, GroupHealth& health,
+                                                         Router& router, Metrics& metrics) {
   std::vector<std::unique_ptr<Supervisor>> supervisors;
   for (size_t group = 0; group < settings.replicas; ++group) {
+    Supervisor::Options options = WorkerOptions(settings, rendezvous_fd);
+    options.group = static_cast<int>(group);
+    options.eos_ids = text.eos_ids;
+    options.trace = trace;
     supervisors.push_back(std::make_unique<Supervisor>(
-        Supervisor::Options{
-            .group = static_cast<int>(group),
-            .replicas = static_cast<int>(settings.replicas),
-            .program = settings.worker_program,
-            .ranks = static_cast<int>(settings.tensor_parallel),
-            .arguments = [&](uint64_t epoch,
-                             int rank) { return WorkerArguments(settings, epoch, rank); },
-            .eos_ids = text.eos_ids,
-            .step_limit_seconds = settings.step_limit_seconds,
-            .load_limit_seconds = settings.load_limit_seconds,
-            .trace = trace},
+        std::move(options),
         Supervisor::Events{
             .readiness = [&health, group](bool ready) { health.Ready(group, ready); },
             .liveness = [&health, group](bool live) { health.Live(group, live); },
@@ -167,6 +87,14 @@ std::vector<std::unique_ptr<Supervisor>> MakeSupervisors(const Settings& setting
         &router, &metrics));
   }
   return supervisors;
+}
+
+// Where the ranks of several nodes meet, or -1. Opened once, so that a bad address is told at the
+// start and no rank 0 finds it taken.
+absl::StatusOr<int> OpenRendezvous(const Settings& settings) {
+  if (settings.rendezvous.empty()) return -1;
+  SL_ASSIGN_OR_RETURN(const TcpAddress at, ParseTcpAddress(settings.rendezvous, "--rendezvous"));
+  return ListenAt(at.host, at.port, "--rendezvous");
 }
 
 int Serve(const Settings& settings, Life& life) {
@@ -179,6 +107,8 @@ int Serve(const Settings& settings, Life& life) {
     std::fprintf(stderr, "warning: %s\n", OneLine(warning).c_str());
   }
   metrics.Startup("text", SecondsSince(start));
+  const absl::StatusOr<int> rendezvous_fd = OpenRendezvous(settings);
+  if (!rendezvous_fd.ok()) return Fail(2, Message(rendezvous_fd.status()));
 
   std::unique_ptr<Trace> trace;
   if (!settings.trace_file.empty()) {
@@ -210,7 +140,8 @@ int Serve(const Settings& settings, Life& life) {
            },
        .live = [&](bool live) { (*server)->SetLive(live); },
        .gave_up = [&](int code, std::string why) { life.GaveUp(code, std::move(why)); }});
-  auto supervisors = MakeSupervisors(settings, *text, trace.get(), health, router, metrics);
+  auto supervisors =
+      MakeSupervisors(settings, *text, *rendezvous_fd, trace.get(), health, router, metrics);
   const auto start_replica = [&](size_t replica) {
     health.Started(replica);
     supervisors[replica]->Start();
@@ -252,7 +183,7 @@ int Main(int argc, char** argv) {
   if (!settings.ok()) return Fail(2, Message(settings.status()));
   setenv("GRPC_VERBOSITY", "NONE", 0);  // our own line says what is wrong
   Life life;
-  return Serve(*settings, life);
+  return settings->node_rank == 0 ? Serve(*settings, life) : HelpNodeZero(*settings, life);
 }
 
 }  // namespace

@@ -19,28 +19,30 @@ constexpr uint64_t kFollowerRingBytes = 64 << 10;  // only Configure and Progres
 
 absl::StatusOr<std::unique_ptr<RankProcesses>> RankProcesses::Start(Options options) {
   std::unique_ptr<RankProcesses> processes(new RankProcesses(std::move(options)));
-  const int ranks = processes->options_.ranks;
+  const Options& own = processes->options_;
   std::optional<GroupSegment> segment;
-  if (ranks > 1) {
-    SL_ASSIGN_OR_RETURN(auto created, GroupSegment::Create(ranks, processes->options_.epoch));
+  if (own.ranks > 1 && !own.over_tcp) {
+    SL_ASSIGN_OR_RETURN(auto created, GroupSegment::Create(own.ranks, own.epoch));
     segment.emplace(std::move(created));
   }
-  for (int rank = 0; rank < ranks; ++rank) {
-    SL_RETURN_IF_ERROR(processes->StartRank(rank, segment ? segment->fd() : -1));
+  for (int index = 0; index < own.ranks; ++index) {
+    const bool listens = own.first_rank + index == 0;
+    SL_RETURN_IF_ERROR(
+        processes->StartRank(index, segment ? segment->fd() : (listens ? own.rendezvous_fd : -1)));
   }
-  for (int rank = 1; rank < ranks; ++rank) {
-    processes->ranks_[rank].watch = std::thread([&own = *processes, rank] { own.Watch(rank); });
+  for (int index = 1; index < own.ranks; ++index) {
+    processes->ranks_[index].watch = std::thread([&all = *processes, index] { all.Watch(index); });
   }
   return processes;
 }
 
-absl::Status RankProcesses::StartRank(int rank, int group_fd) {
+absl::Status RankProcesses::StartRank(int index, int group_fd) {
   ChannelOptions channel_options;
-  if (rank > 0) channel_options.ring_bytes = kFollowerRingBytes;
+  if (index > 0) channel_options.ring_bytes = kFollowerRingBytes;
   SL_ASSIGN_OR_RETURN(auto channel, Channel::Create(channel_options, options_.epoch));
   auto link = std::make_shared<WorkerLink>(std::move(channel));
   SpawnOptions spawn{.program = options_.program,
-                     .arguments = options_.arguments(options_.epoch, rank),
+                     .arguments = options_.arguments(options_.epoch, options_.first_rank + index),
                      .descriptors = {link->channel().fd()}};
   if (group_fd >= 0) spawn.descriptors.push_back(group_fd);
   SL_ASSIGN_OR_RETURN(Process process, Process::Spawn(spawn));
@@ -56,15 +58,15 @@ absl::Status RankProcesses::StartRank(int rank, int group_fd) {
 RankProcesses::~RankProcesses() { Kill(); }
 
 // A follower: until its channel ends.
-void RankProcesses::Watch(int rank) {
-  Rank& own = ranks_[rank];
+void RankProcesses::Watch(int index) {
+  Rank& own = ranks_[index];
   while (!ending_) {
     const auto message = own.link->channel().Receive(milliseconds(100));
     if (message.ok() && !message->has_value() && !own.process.Wait(milliseconds(0))) continue;
     if (message.ok() && message->has_value()) {
       const absl::StatusOr<Progress> progress = (*message)->As<Progress>();
       if (progress.ok()) {
-        if (options_.progress) options_.progress(rank, *progress);
+        if (options_.progress) options_.progress(index, *progress);
         continue;
       }
     }
@@ -73,7 +75,7 @@ void RankProcesses::Watch(int rank) {
     {
       std::lock_guard lock(mutex_);
       if (lost_.empty()) {
-        lost_ = Cat("rank ", rank,
+        lost_ = Cat("rank ", options_.first_rank + index,
                     exit ? Cat(" ended (", Describe(*exit), ")") : Cat(" closed its channel"));
       }
     }

@@ -1,6 +1,7 @@
-// The processes of one worker group: rank 0, which talks for all of them, and the ranks that follow
-// it. Each is a child with a channel of its own, so that its progress is heard and its end noticed
-// at once; several meet in a shared-memory segment. One rank's end is the end of the group.
+// The processes of one worker group on this host: the leader (rank 0, or the first rank of this
+// node), which talks for all of them, and the ranks that follow it. Each is a child with a channel
+// of its own, so that its progress is heard and its end noticed at once; several meet in a
+// shared-memory segment, or over TCP at --rendezvous. One rank's end is the end of the group.
 #pragma once
 
 #include <atomic>
@@ -21,28 +22,30 @@ class RankProcesses {
  public:
   struct Options {
     std::string program;
-    int ranks = 1;
+    int first_rank = 0, ranks = 1;  // of this host
+    bool over_tcp = false;
+    int rendezvous_fd = -1;  // for rank 0
     uint64_t epoch = 0;
     std::function<std::vector<std::string>(uint64_t epoch, int rank)> arguments;
     std::vector<uint32_t> eos_ids;
-    // Of ranks other than 0; from threads of their own.
-    std::function<void(int rank, const Progress& progress)> progress;
+    // Of ranks other than the leader, counted from it; from threads of their own.
+    std::function<void(int index, const Progress& progress)> progress;
   };
   // Starts all ranks, from the calling thread, with which they end. Errors: what spawning or shared
   // memory gives; nothing is left running then.
   static absl::StatusOr<std::unique_ptr<RankProcesses>> Start(Options options);
   ~RankProcesses();  // kills what still runs
 
-  // Rank 0's, to receive from and send to. It closes when another rank ends.
+  // The leader's, to receive from and send to. It closes when another rank ends.
   const std::shared_ptr<WorkerLink>& leader() const { return ranks_[0].link; }
-  // Whether rank 0 has ended, although its channel may not have noticed (it never attached).
+  // Whether the leader has ended, although its channel may not have noticed (it never attached).
   bool leader_ended();
-  // How another rank ended before rank 0's channel closed; empty: none did.
+  // How another rank ended before the leader's channel closed; empty: none did.
   std::string lost_rank() const;
 
   void Kill();
-  // Closes the channels, lets the processes end for so long, then kills them. Rank 0's end; nullopt
-  // if even that failed.
+  // Closes the channels, lets the processes end for so long, then kills them. The leader's end;
+  // nullopt if even that failed.
   std::optional<ExitStatus> End(std::chrono::nanoseconds patience);
 
  private:
@@ -52,8 +55,8 @@ class RankProcesses {
     std::thread watch;  // of followers
   };
   explicit RankProcesses(Options options) : options_(std::move(options)) {}
-  absl::Status StartRank(int rank, int group_fd);
-  void Watch(int rank);
+  absl::Status StartRank(int index, int group_fd);
+  void Watch(int index);
   void StopWatching();
 
   const Options options_;

@@ -13,6 +13,7 @@
 #include "shared/base/cores.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/base/tcp_address.h"
 #include "shared/ipc/group_segment.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
@@ -25,6 +26,12 @@ ABSL_FLAG(std::string, dtype, "auto",
           "auto, f32, bf16 or f16: arithmetic, activations and KV cache");
 ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
 ABSL_FLAG(uint32_t, tensor_parallel, 1, "worker processes that share a replica's weights and work");
+ABSL_FLAG(uint32_t, nodes, 1, "hosts that the --tensor-parallel ranks run on, a gateway on each");
+ABSL_FLAG(uint32_t, node_rank, 0,
+          "which of the --nodes this is; node 0 serves, the others help it");
+ABSL_FLAG(std::string, rendezvous, "",
+          "HOST:PORT of node 0, where the ranks of several --nodes meet; anybody who reaches it is "
+          "let in: private networks only");
 ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model, 1 to 64");
 ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that a replica runs at once");
 ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step of a replica");
@@ -95,6 +102,32 @@ absl::Status CheckPositive(std::string_view flag, uint64_t value, uint64_t max) 
   return InvalidArgument(flag, " ", value, ": must be from 1 to ", max);
 }
 
+absl::Status CheckNodes(const Settings& settings) {
+  SL_RETURN_IF_ERROR(CheckPositive("--nodes", settings.nodes, kMaxRanks));
+  if (settings.nodes > settings.tensor_parallel) {
+    return InvalidArgument("--nodes ", settings.nodes, ": must be at most --tensor-parallel (",
+                           settings.tensor_parallel, "), so that each has a rank");
+  }
+  if (settings.node_rank >= settings.nodes) {
+    return InvalidArgument("--node-rank ", settings.node_rank, ": must be less than --nodes (",
+                           settings.nodes, ")");
+  }
+  if (settings.rendezvous.empty()) {
+    if (settings.nodes == 1) return absl::OkStatus();
+    return InvalidArgument("--rendezvous is missing: HOST:PORT of node 0, where ", settings.nodes,
+                           " --nodes meet");
+  }
+  SL_RETURN_IF_ERROR(ParseTcpAddress(settings.rendezvous, "--rendezvous").status());
+  if (settings.tensor_parallel == 1) {
+    return InvalidArgument("--rendezvous: --tensor-parallel is 1, so there is nobody to meet");
+  }
+  if (settings.replicas > 1) {
+    return InvalidArgument("--replicas ", settings.replicas,
+                           ": must be 1 with --nodes or --rendezvous");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Check(const Settings& settings) {
   if (settings.model.empty()) {
     return InvalidArgument("--model is missing: a .gguf file or a directory with config.json");
@@ -104,6 +137,7 @@ absl::Status Check(const Settings& settings) {
   SL_RETURN_IF_ERROR(CheckAddress("--metrics-listen", settings.metrics_listen));
   SL_RETURN_IF_ERROR(CheckPositive("--replicas", settings.replicas, 64));
   SL_RETURN_IF_ERROR(CheckPositive("--tensor-parallel", settings.tensor_parallel, kMaxRanks));
+  SL_RETURN_IF_ERROR(CheckNodes(settings));
   SL_RETURN_IF_ERROR(CheckPositive("--max-sequences", settings.max_sequences, 65536));
   SL_RETURN_IF_ERROR(CheckPositive("--max-batch-tokens", settings.max_batch_tokens, 1u << 20));
   SL_RETURN_IF_ERROR(
@@ -144,6 +178,9 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.trace_file = absl::GetFlag(FLAGS_trace_file);
   settings.dtype = absl::GetFlag(FLAGS_dtype);
   settings.tensor_parallel = absl::GetFlag(FLAGS_tensor_parallel);
+  settings.nodes = absl::GetFlag(FLAGS_nodes);
+  settings.node_rank = absl::GetFlag(FLAGS_node_rank);
+  settings.rendezvous = absl::GetFlag(FLAGS_rendezvous);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   settings.max_context = absl::GetFlag(FLAGS_max_context);
@@ -168,7 +205,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
 
 std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoch, int rank) {
   uint32_t threads = settings.threads;
-  const uint32_t workers = settings.replicas * settings.tensor_parallel;
+  const uint32_t workers = settings.replicas * static_cast<uint32_t>(settings.local_ranks().count);
   if (threads == 0 && workers > 1) threads = std::max<uint32_t>(1, UsableCores() / workers);
   std::vector<std::string> arguments = {
       Cat("--model=", settings.model),
@@ -188,7 +225,15 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
   if (settings.tensor_parallel > 1) {
     arguments.insert(arguments.end(),
                      {Cat("--rank=", rank), Cat("--ranks=", settings.tensor_parallel),
-                      "--group-fd=4", Cat("--rank-limit-seconds=", settings.step_limit_seconds)});
+                      Cat("--rank-limit-seconds=", settings.step_limit_seconds)});
+    if (settings.rendezvous.empty()) {
+      arguments.push_back("--group-fd=4");
+    } else {
+      arguments.insert(arguments.end(),
+                       {Cat("--rendezvous=", settings.rendezvous), Cat("--nodes=", settings.nodes),
+                        Cat("--node-rank=", settings.node_rank)});
+      if (rank == 0) arguments.push_back("--rendezvous-fd=4");
+    }
   }
   if (!settings.trace_file.empty()) arguments.push_back(Cat("--trace-file=", settings.trace_file));
   return arguments;

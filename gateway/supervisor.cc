@@ -59,7 +59,8 @@ void Supervisor::Run() {
   int failed_starts = 0;
   bool served_before = false;
   const auto step = static_cast<uint64_t>(options_.replicas);
-  for (uint64_t epoch = static_cast<uint64_t>(options_.group) + 1; !stopping_; epoch += step) {
+  const uint64_t first = options_.first_epoch + static_cast<uint64_t>(options_.group);
+  for (uint64_t epoch = first; !stopping_; epoch += step) {
     const End end = RunWorker(epoch);
     if (stopping_) return;
     failed_starts = end.served ? 0 : failed_starts + 1;
@@ -96,11 +97,14 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   last_message_ns_ = MonotonicNanoseconds();
   auto started = RankProcesses::Start({
       .program = options_.program,
+      .first_rank = options_.first_rank,
       .ranks = options_.ranks,
+      .over_tcp = options_.over_tcp,
+      .rendezvous_fd = options_.rendezvous_fd,
       .epoch = epoch,
       .arguments = options_.arguments,
       .eos_ids = options_.eos_ids,
-      .progress = [this](int rank, const Progress& progress) { ShowProgress(rank, progress); },
+      .progress = [this](int index, const Progress& progress) { ShowProgress(index, progress); },
   });
   if (!started.ok()) {
     end.why = Message(started.status());
@@ -147,12 +151,19 @@ absl::Status Supervisor::Serve(RankProcesses& ranks, bool& served) {
 }
 
 absl::Status Supervisor::CheckProgress(bool served) const {
+  const double silence =
+      static_cast<double>(MonotonicNanoseconds() - last_message_ns_.load()) * 1e-9;
   if (!served) {
-    const double silence =
-        static_cast<double>(MonotonicNanoseconds() - last_message_ns_.load()) * 1e-9;
     if (silence < options_.load_limit_seconds) return absl::OkStatus();
     return Unavailable("it got no further with loading for ", static_cast<int64_t>(silence),
                        " s (--load-limit-seconds)");
+  }
+  if (options_.first_rank > 0) {
+    // Rank 0, elsewhere, says something within the limit, and this node's first rank passes it on;
+    // or that one ends by itself because rank 0 did not.
+    if (silence < 2 * options_.step_limit_seconds) return absl::OkStatus();
+    return Unavailable("it has said nothing for ", static_cast<int64_t>(silence),
+                       " s (--step-limit-seconds)");
   }
   const uint64_t since = router_->waiting_for_step_since_ns(group_);
   if (since == 0) return absl::OkStatus();
@@ -204,11 +215,12 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
 }
 
 // A line when the phase changes and for every further fifth of it; of several ranks the one that is
-// furthest behind counts.
-void Supervisor::ShowProgress(int rank, const Progress& progress) {
+// furthest behind counts. A rank that waits for another node shows nothing, but that it is well.
+void Supervisor::ShowProgress(int index, const Progress& progress) {
   last_message_ns_ = MonotonicNanoseconds();
+  if (progress.phase.empty()) return;
   std::lock_guard lock(progress_mutex_);
-  progress_[rank] = progress;
+  progress_[index] = progress;
   double least = progress.fraction;
   for (const Progress& other : progress_) {
     least = std::min(least, other.phase == progress.phase ? other.fraction : 0);

@@ -29,8 +29,11 @@ class Supervisor {
     // Which replica of how many: the group that the router knows it by, and what makes the epochs
     // unique in the gateway.
     int group = 0, replicas = 1;
+    uint64_t first_epoch = 1;  // of replica 0
     std::string program;
-    int ranks = 1;
+    int first_rank = 0, ranks = 1;  // on this host
+    bool over_tcp = false;          // the ranks meet at --rendezvous
+    int rendezvous_fd = -1;         // which rank 0 listens at; -1: it runs elsewhere
     std::function<std::vector<std::string>(uint64_t epoch, int rank)> arguments;
     std::vector<uint32_t> eos_ids;
     double step_limit_seconds = 30;   // without headway while there is work
@@ -70,7 +73,7 @@ class Supervisor {
                         bool& served);
   absl::Status CheckProgress(bool served) const;
   void Note(std::string_view what, uint64_t epoch);  // in the trace
-  void ShowProgress(int rank, const Progress& progress);
+  void ShowProgress(int index, const Progress& progress);
   bool Sleep(double seconds);  // false: stopping
 
   const Options options_;

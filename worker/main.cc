@@ -5,7 +5,7 @@
 //
 // Of several ranks of a replica each is such a process and loads its own part of the model. They
 // agree on whether all went well; rank 0 then says Ready, or why not, and runs the engine, the
-// others follow it.
+// others follow it. Where they run on several nodes, the first rank of each says so to its gateway.
 //
 // With --print-spec it tells what the model is made of and ends, with --print-families what models
 // there are; no gateway is needed for that.
@@ -37,15 +37,17 @@
 #include "worker/engine/engine.h"
 #include "worker/engine/follower.h"
 #include "worker/engine/kv_plan.h"
+#include "worker/join_group.h"
 #include "worker/models/describe.h"
 #include "worker/models/model.h"
 #include "worker/models/registry.h"
 #include "worker/parallel/agree.h"
 #include "worker/parallel/plan_broadcast.h"
-#include "worker/parallel/shm_group.h"
+#include "worker/parallel/roll_call.h"
 #include "worker/settings.h"
 #include "worker/state/memory.h"
 #include "worker/state/state.h"
+#include "worker/terms.h"
 
 namespace shardline {
 namespace {
@@ -71,16 +73,19 @@ absl::StatusOr<Configure> ReceiveConfigure(Channel& channel) {
 // Sends each phase, and each hundredth within it.
 class ProgressSender {
  public:
-  explicit ProgressSender(Channel& channel) : channel_(channel) {}
+  // `roll`: null where no other node wants to know.
+  ProgressSender(Channel& channel, RollCall* roll) : channel_(channel), roll_(roll) {}
   void operator()(std::string_view phase, double fraction) {
     if (phase == last_.phase && fraction < last_.fraction + 0.01 && fraction < 1) return;
     last_ = {fraction, std::string(phase)};
     // A gateway that does not read its progress loses it.
     (void)channel_.Send(last_, seconds(1));
+    if (roll_ != nullptr) roll_->Headway();
   }
 
  private:
   Channel& channel_;
+  RollCall* roll_;
   Progress last_{-1, ""};
 };
 
@@ -102,23 +107,6 @@ const Ops& ChosenOps(const WorkerSettings& settings) {
   return settings.ops == "reference" ? ReferenceOps() : CpuOps();
 }
 
-// Other ranks may load for much longer than this one; the gateway sees to it that they get on.
-constexpr std::chrono::hours kWhileLoading{24};
-
-absl::Status JoinGroup(Worker& worker) {
-  const WorkerSettings& settings = worker.settings;
-  if (settings.ranks == 1) {
-    worker.group = SingleProcess();
-    return absl::OkStatus();
-  }
-  SL_ASSIGN_OR_RETURN(worker.group, ShmGroup::Attach(settings.group_fd, {.rank = settings.rank,
-                                                                         .size = settings.ranks,
-                                                                         .epoch = settings.epoch,
-                                                                         .limit = kWhileLoading}));
-  worker.plans = std::make_unique<PlanBroadcast>(*worker.group, settings.epoch);
-  return absl::OkStatus();
-}
-
 // OK when it is OK on all ranks; else the first rank's error, on all of them.
 absl::Status OnAllRanks(Worker& worker, const absl::Status& own) {
   absl::Status all;
@@ -135,21 +123,26 @@ absl::Status JoinTrace(Worker& worker) {
   return absl::OkStatus();
 }
 
-absl::Status LoadModel(Channel& channel, Port& port, Worker& worker) {
-  const WorkerSettings& settings = worker.settings;
-  worker.threads =
-      std::make_unique<ThreadPool>(settings.threads > 0 ? settings.threads : UsableCores());
+ModelOptions OptionsOf(const WorkerSettings& settings) {
   ModelOptions options;
   options.path = settings.model;
   options.dtype = settings.dtype;
   options.ops = &ChosenOps(settings);
+  options.max_batch_tokens = settings.max_batch_tokens;
+  options.max_context = settings.max_context;
+  return options;
+}
+
+absl::Status LoadModel(ProgressSender progress, Port& port, Worker& worker) {
+  const WorkerSettings& settings = worker.settings;
+  worker.threads =
+      std::make_unique<ThreadPool>(settings.threads > 0 ? settings.threads : UsableCores());
+  ModelOptions options = OptionsOf(settings);
   options.threads = worker.threads.get();
   options.thread_count = worker.threads->size();
   options.group = worker.group.get();
-  options.max_batch_tokens = settings.max_batch_tokens;
-  options.max_context = settings.max_context;
-  if (worker.leads()) options.at_work = [&port] { port.AtWork(); };
-  SL_ASSIGN_OR_RETURN(worker.model, Model::Load(options, ProgressSender(channel)));
+  if (settings.speaks()) options.at_work = [&port] { port.AtWork(); };
+  SL_ASSIGN_OR_RETURN(worker.model, Model::Load(options, progress));
   return absl::OkStatus();
 }
 
@@ -193,7 +186,7 @@ Ready Describe(const Worker& worker, const KvPlan& kv, uint64_t weight_bytes) {
   ready.header.max_batch_tokens = static_cast<uint32_t>(settings.max_batch_tokens);
   ready.header.block_tokens = static_cast<uint32_t>(kv.block_tokens);
   ready.header.batch_invariant = info.batch_invariant ? 1 : 0;
-  ready.header.kv_blocks_total = worker.engine->scheduler().blocks().total();
+  if (worker.leads()) ready.header.kv_blocks_total = worker.engine->scheduler().blocks().total();
   ready.header.kv_bytes = kv.bytes;
   ready.header.weight_bytes = weight_bytes;
   ready.family = info.family;
@@ -223,14 +216,66 @@ absl::StatusOr<uint64_t> WeightBytesOfAll(Worker& worker) {
   return std::accumulate(all.begin(), all.end(), uint64_t{0});
 }
 
+// To the gateway, while this rank waits for others: that it is well, and not how far it is.
+void SayAlive(Channel& channel) { (void)channel.Send(Progress{0, ""}, seconds(1)); }
+
+absl::Status Join(Channel& channel, Worker& worker) {
+  const WorkerSettings& settings = worker.settings;
+  Terms terms;
+  if (settings.over_tcp()) {
+    SL_RETURN_IF_ERROR(WithoutExceptions(settings, [&]() -> absl::Status {
+      SL_ASSIGN_OR_RETURN(terms, TermsOf(settings, OptionsOf(settings)));
+      return absl::OkStatus();
+    }));
+  }
+  SL_ASSIGN_OR_RETURN(JoinedGroup joined,
+                      JoinGroup(settings, terms, [&channel] { SayAlive(channel); }));
+  worker.group = std::move(joined.group);
+  if (settings.ranks > 1) {
+    worker.plans = std::make_unique<PlanBroadcast>(*worker.group, joined.epoch);
+  }
+  return absl::OkStatus();
+}
+
+int Fail(int code, const absl::Status& status) {
+  std::fprintf(stderr, "shardline-worker: %s\n", OneLine(Message(status)).c_str());
+  return code;
+}
+
+// While a rank on another node gets further, this one's gateway must not take it for one that
+// stands still; when one has gone, there is nothing to load for.
+std::unique_ptr<RollCall> CallRoll(Channel& channel, Worker& worker) {
+  if (!worker.settings.over_tcp()) return nullptr;
+  const auto failed = [&worker](const absl::Status& why) {
+    if (worker.settings.speaks()) Fail(1, why);
+    std::fflush(nullptr);
+    _exit(1);
+  };
+  return std::make_unique<RollCall>(
+      *worker.group,
+      RollCall::Events{.headway = [&channel] { SayAlive(channel); }, .failed = failed});
+}
+
+// The group's errors; `own`: this rank's.
+absl::Status Load(Channel& channel, Port& port, Worker& worker, absl::Status& own) {
+  const std::unique_ptr<RollCall> roll = CallRoll(channel, worker);
+  own = JoinTrace(worker);
+  if (own.ok()) {
+    own = WithoutExceptions(worker.settings, [&] {
+      return LoadModel(ProgressSender(channel, roll.get()), port, worker);
+    });
+  }
+  return roll != nullptr ? roll->Done() : absl::OkStatus();
+}
+
 // Everything up to Ready.
 absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   const WorkerSettings& settings = worker.settings;
   const Clock::time_point start = Clock::now();
   SL_ASSIGN_OR_RETURN(const Configure configure, ReceiveConfigure(channel));
-  SL_RETURN_IF_ERROR(JoinGroup(worker));
-  absl::Status own = JoinTrace(worker);
-  if (own.ok()) own = WithoutExceptions(settings, [&] { return LoadModel(channel, port, worker); });
+  SL_RETURN_IF_ERROR(Join(channel, worker));
+  absl::Status own;
+  SL_RETURN_IF_ERROR(Load(channel, port, worker, own));
   SL_RETURN_IF_ERROR(OnAllRanks(worker, own));
 
   const KvLimits limits{settings.max_sequences, worker.model->info().context_tokens,
@@ -246,20 +291,17 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   });
   SL_RETURN_IF_ERROR(OnAllRanks(worker, own));
   worker.group->SetLimit(settings.rank_limit);
-  if (!worker.leads()) return absl::OkStatus();
+  if (!settings.speaks()) return absl::OkStatus();
   Ready ready = Describe(worker, kv, weight_bytes);
   ready.header.load_seconds = SecondsSince(start);
   return channel.Send(ready, seconds(30));
 }
 
-absl::Status Run(Worker& worker) {
+absl::Status Run(Port& port, Worker& worker) {
   if (worker.leads()) return worker.engine->Run();
-  return Follower(*worker.plans, *worker.model, *worker.state, worker.trace.get()).Run();
-}
-
-int Fail(int code, const absl::Status& status) {
-  std::fprintf(stderr, "shardline-worker: %s\n", OneLine(Message(status)).c_str());
-  return code;
+  std::function<void()> heard;  // a gateway without rank 0 knows so that all is well
+  if (worker.settings.speaks()) heard = [&port] { port.AtWork(); };
+  return Follower(*worker.plans, *worker.model, *worker.state, worker.trace.get(), heard).Run();
 }
 
 int Print(const std::string& text) {
@@ -275,10 +317,10 @@ bool GroupEnded(const Worker& worker, const absl::Status& status) {
                                        absl::IsDeadlineExceeded(status));
 }
 
-// All ranks have the same error or soon another for it: rank 0 tells, the others keep their place
-// until the gateway, which has seen rank 0 end, closes theirs.
+// All ranks have the same error or soon another for it: the first of the node tells, the others
+// keep their place until the gateway, which has seen that one end, closes theirs.
 int FailTogether(int code, const absl::Status& status, const Worker& worker, Channel& channel) {
-  if (worker.leads()) return Fail(code, status);
+  if (worker.settings.speaks()) return Fail(code, status);
   (void)channel.Receive(seconds(30));
   return code;
 }
@@ -286,10 +328,7 @@ int FailTogether(int code, const absl::Status& status, const Worker& worker, Cha
 int PrintSpec(const WorkerSettings& settings) {
   std::string text;
   const absl::Status status = WithoutExceptions(settings, [&]() -> absl::Status {
-    SL_ASSIGN_OR_RETURN(text, DescribeModel({.path = settings.model,
-                                             .dtype = settings.dtype,
-                                             .ops = &ChosenOps(settings),
-                                             .max_context = settings.max_context}));
+    SL_ASSIGN_OR_RETURN(text, DescribeModel(OptionsOf(settings)));
     return absl::OkStatus();
   });
   return status.ok() ? Print(text) : Fail(2, status);
@@ -308,7 +347,7 @@ int Main(int argc, char** argv) {
   if (const absl::Status status = SetUp(**channel, port, worker); !status.ok()) {
     return FailTogether(GroupEnded(worker, status) ? 1 : 2, status, worker, **channel);
   }
-  if (const absl::Status status = Run(worker); !status.ok()) {
+  if (const absl::Status status = Run(port, worker); !status.ok()) {
     return FailTogether(1, status, worker, **channel);
   }
   return 0;

@@ -18,6 +18,11 @@ ABSL_FLAG(uint64_t, epoch, 0, "the channel's epoch");
 ABSL_FLAG(int, rank, 0, "this rank of the replica; rank 0 talks to the gateway's clients");
 ABSL_FLAG(int, ranks, 1, "ranks of the replica, each a process with its own part of the model");
 ABSL_FLAG(int, group_fd, -1, "the group segment's descriptor, from the gateway; needed for ranks");
+ABSL_FLAG(int, nodes, 1, "hosts that the ranks run on");
+ABSL_FLAG(int, node_rank, 0, "which of them this is");
+ABSL_FLAG(std::string, rendezvous, "",
+          "HOST:PORT where the ranks meet over TCP; empty: they meet in --group-fd");
+ABSL_FLAG(int, rendezvous_fd, -1, "rank 0's socket that listens there, from the gateway");
 ABSL_FLAG(double, rank_limit_seconds, 30, "how long a rank waits for another one");
 ABSL_FLAG(int, parent_pid, 0, "the gateway's process id; 0: whoever started this program");
 ABSL_FLAG(int, threads, 0, "threads for arithmetic; 0: one for each usable core");
@@ -50,8 +55,13 @@ absl::Status CheckPlace(const WorkerSettings& settings) {
   }
   SL_RETURN_IF_ERROR(InRange("--ranks", settings.ranks, 1, kMaxRanks));
   SL_RETURN_IF_ERROR(InRange("--rank", settings.rank, 0, settings.ranks - 1));
-  if (settings.ranks > 1 && settings.group_fd < 0) {
+  SL_RETURN_IF_ERROR(InRange("--nodes", settings.nodes, 1, settings.ranks));
+  SL_RETURN_IF_ERROR(InRange("--node-rank", settings.node_rank, 0, settings.nodes - 1));
+  if (settings.ranks > 1 && settings.group_fd < 0 && !settings.over_tcp()) {
     return InvalidArgument("--group-fd is missing: ", settings.ranks, " --ranks meet there");
+  }
+  if (settings.over_tcp() && settings.rank == 0 && settings.rendezvous_fd < 0) {
+    return InvalidArgument("--rendezvous-fd is missing: rank 0 listens there");
   }
   if (settings.rank_limit <= std::chrono::nanoseconds(0)) {
     return InvalidArgument("--rank-limit-seconds is not above 0");
@@ -94,6 +104,10 @@ absl::StatusOr<WorkerSettings> WorkerSettingsFromCommandLine(int argc, char** ar
   settings.trace_file = absl::GetFlag(FLAGS_trace_file);
   settings.channel_fd = absl::GetFlag(FLAGS_channel_fd);
   settings.group_fd = absl::GetFlag(FLAGS_group_fd);
+  settings.rendezvous = absl::GetFlag(FLAGS_rendezvous);
+  settings.rendezvous_fd = absl::GetFlag(FLAGS_rendezvous_fd);
+  settings.nodes = absl::GetFlag(FLAGS_nodes);
+  settings.node_rank = absl::GetFlag(FLAGS_node_rank);
   settings.epoch = absl::GetFlag(FLAGS_epoch);
   settings.rank = absl::GetFlag(FLAGS_rank);
   settings.ranks = absl::GetFlag(FLAGS_ranks);

@@ -7,16 +7,19 @@
 
 namespace shardline {
 
-Follower::Follower(PlanBroadcast& plans, Model& model, StateStorage& state, Trace* trace)
+Follower::Follower(PlanBroadcast& plans, Model& model, StateStorage& state, Trace* trace,
+                   std::function<void()> heard)
     : plans_(plans),
       model_(model),
       state_(state),
       trace_(trace),
+      heard_(std::move(heard)),
       logits_(static_cast<size_t>(kLogitRows * model.info().vocabulary_size)) {}
 
 absl::Status Follower::Run() {
   for (;;) {
     SL_ASSIGN_OR_RETURN(const PlanBroadcast::Order order, plans_.Next(plan_));
+    if (heard_) heard_();
     if (order == PlanBroadcast::Order::kStop) return absl::OkStatus();
     if (order == PlanBroadcast::Order::kStep) SL_RETURN_IF_ERROR(Step());
   }

@@ -15,8 +15,10 @@ namespace shardline {
 
 class Follower {
  public:
-  // All outlive it; `trace` may be null.
-  Follower(PlanBroadcast& plans, Model& model, StateStorage& state, Trace* trace);
+  // All outlive it; `trace` may be null. `heard` is called when rank 0 has said something, if only
+  // that there is nothing to do.
+  Follower(PlanBroadcast& plans, Model& model, StateStorage& state, Trace* trace,
+           std::function<void()> heard = nullptr);
 
   // Until rank 0 says stop (OK), or the group ends. An error of this rank alone ends the group.
   absl::Status Run();
@@ -29,6 +31,7 @@ class Follower {
   Model& model_;
   StateStorage& state_;
   Trace* const trace_;
+  const std::function<void()> heard_;
   StepPlan plan_;
   std::vector<float> logits_;  // [kLogitRows, vocabulary]: rank 0 samples, here nobody reads them
 };

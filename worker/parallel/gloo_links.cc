@@ -12,12 +12,10 @@
 #define USE_C10D_GLOO
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "shared/base/clock.h"
-#include "worker/parallel/tcp_address.h"
-
-C10_DECLARE_int(caffe2_log_level);
+#include "shared/base/tcp_address.h"
+#include "worker/parallel/gloo_guard.h"
 
 namespace shardline {
 namespace {
@@ -27,25 +25,6 @@ using std::chrono::milliseconds;
 constexpr std::string_view kFlag = "--rendezvous";
 // GlooGroup has limits of its own.
 constexpr milliseconds kForever = std::chrono::hours(24 * 365);
-
-std::string FirstLine(std::string_view text) {
-  return std::string(text.substr(0, text.find('\n')));
-}
-
-// Runs `body`; what it throws becomes the text of an error.
-template <typename Body>
-absl::Status Guarded(std::string_view doing, const Body& body) {
-  try {
-    body();
-    return absl::OkStatus();
-  } catch (const c10::Error& error) {
-    return Unavailable("group: ", doing, ": ", FirstLine(error.what_without_backtrace()));
-  } catch (const std::exception& error) {
-    return Unavailable("group: ", doing, ": ", FirstLine(error.what()));
-  } catch (...) {
-    return Unavailable("group: ", doing, ": unknown exception");
-  }
-}
 
 class InFlight final : public GlooMessage {
  public:
@@ -109,13 +88,13 @@ class Rendezvous {
   }
 
   absl::StatusOr<std::unique_ptr<GlooLinks>> Join() {
-    if (options_.rank == 0 && options_.listen_fd < 0) {
+    if (options_.rank == 0 && options_.listen_fd < 0 && options_.store == nullptr) {
       SL_ASSIGN_OR_RETURN(options_.listen_fd, ListenAt(options_.host, options_.port, kFlag));
     }
     SL_ASSIGN_OR_RETURN(const std::string towards,
                         AddressTowards(options_.host, options_.port, deadline_, kFlag));
     if (options_.address.empty()) options_.address = towards;
-    SL_RETURN_IF_ERROR(Guarded(Where(), [&] { OpenStore(); }));
+    SL_RETURN_IF_ERROR(OpenStore());
     SL_RETURN_IF_ERROR(TakeRank());
     SL_RETURN_IF_ERROR(AwaitRanks());
     c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
@@ -131,18 +110,20 @@ class Rendezvous {
   }
   static std::string KeyOf(int rank) { return Cat("rank/", rank); }
 
-  void OpenStore() {
-    c10d::TCPStoreOptions store;
-    store.port = static_cast<uint16_t>(options_.port);
-    store.waitWorkers = false;
-    store.timeout = std::max(Left(), milliseconds(1000));  // it counts whole seconds
-    if (options_.rank == 0) {
-      store.isServer = true;
-      store.masterListenFd = std::exchange(options_.listen_fd, -1);
+  // The caller's store, or an own one.
+  absl::Status OpenStore() {
+    if (options_.store == nullptr) {
+      SL_ASSIGN_OR_RETURN(
+          options_.store,
+          GlooStore::Open(options_.host, options_.port,
+                          options_.rank == 0 ? std::exchange(options_.listen_fd, -1) : -1, Left()));
     }
+    c10d::Store& store = options_.store->raw();
+    store.setTimeout(std::max(Left(), milliseconds(1000)));  // it counts whole seconds
     store_ = c10::make_intrusive<c10d::PrefixStore>(
         Cat("shardline/", options_.epoch),
-        c10::make_intrusive<c10d::TCPStore>(options_.host, store));
+        c10::intrusive_ptr<c10d::Store>::unsafe_reclaim_from_nonowning(&store));
+    return absl::OkStatus();
   }
 
   absl::Status TakeRank() {
@@ -201,7 +182,6 @@ class Rendezvous {
 // Calls to the store have no limit when its process is stopped, so they are made in a thread that
 // is left behind when it is late.
 absl::StatusOr<std::unique_ptr<GlooLinks>> GlooLinks::Connect(const GlooGroupOptions& options) {
-  FLAGS_caffe2_log_level = 3;  // fatal errors alone: errors come back as a status
   using Result = absl::StatusOr<std::unique_ptr<GlooLinks>>;
   auto joining = std::make_shared<Rendezvous>(options);
   std::packaged_task<Result()> task([joining] { return joining->Join(); });

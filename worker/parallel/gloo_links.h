@@ -12,6 +12,7 @@
 #include <string>
 
 #include "shared/base/status.h"
+#include "worker/parallel/gloo_store.h"
 
 namespace shardline {
 
@@ -21,6 +22,8 @@ struct GlooGroupOptions {
   int port = 0;
   // Rank 0: a socket that already listens at host:port, taken over. -1: it opens one.
   int listen_fd = -1;
+  // Where the ranks have met already (worker/parallel/meeting.h). Null: at host:port.
+  std::shared_ptr<GlooStore> store;
   // This rank's own address or host name, by which the others reach it. Empty: the one from which
   // it reaches `host`.
   std::string address;

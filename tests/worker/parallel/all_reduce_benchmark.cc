@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "shared/base/process.h"
+#include "shared/base/tcp_address.h"
 #include "worker/parallel/gloo_group.h"
 #include "worker/parallel/shm_group.h"
-#include "worker/parallel/tcp_address.h"
 
 namespace shardline {
 namespace {

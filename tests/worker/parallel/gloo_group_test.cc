@@ -13,9 +13,9 @@
 #include <functional>
 #include <thread>
 
+#include "shared/base/tcp_address.h"
 #include "tests/worker/parallel/conformance.h"
 #include "tests/worker/parallel/rank_processes.h"
-#include "worker/parallel/tcp_address.h"
 
 namespace shardline {
 namespace {

@@ -1,4 +1,4 @@
-#include "worker/parallel/tcp_address.h"
+#include "shared/base/tcp_address.h"
 
 #include <netdb.h>
 #include <poll.h>
@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -80,6 +81,25 @@ absl::StatusOr<std::string> OwnAddress(int fd) {
 }
 
 }  // namespace
+
+absl::StatusOr<TcpAddress> ParseTcpAddress(std::string_view text, std::string_view flag) {
+  const size_t colon = text.rfind(':');
+  TcpAddress address;
+  if (colon != std::string_view::npos) {
+    std::string_view host = text.substr(0, colon);
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+      host = host.substr(1, host.size() - 2);
+    }
+    address.host = host;
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data() + colon + 1, end, address.port);
+    if (read.ec != std::errc() || read.ptr != end) address.port = 0;
+  }
+  if (address.host.empty() || address.port < 1 || address.port > 65535) {
+    return InvalidArgument(flag, " ", text, ": must be HOST:PORT, the port from 1 to 65535");
+  }
+  return address;
+}
 
 absl::StatusOr<int> ListenAt(const std::string& host, int port, std::string_view flag) {
   SL_ASSIGN_OR_RETURN(const Addresses found, Resolve(host, port, flag));
