@@ -25,6 +25,8 @@ ABSL_FLAG(std::string, dtype, "auto",
           "auto, f32, bf16 or f16: arithmetic, activations and KV cache");
 ABSL_FLAG(std::string, kv_cache_dtype, "auto", "auto: the arithmetic's (others are not served)");
 ABSL_FLAG(uint32_t, tensor_parallel, 1, "worker processes that share a replica's weights and work");
+ABSL_FLAG(bool, expert_parallel, false,
+          "deal whole experts out to the --tensor-parallel workers, instead of cutting each");
 ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model, 1 to 64");
 ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that a replica runs at once");
 ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step of a replica");
@@ -144,6 +146,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.trace_file = absl::GetFlag(FLAGS_trace_file);
   settings.dtype = absl::GetFlag(FLAGS_dtype);
   settings.tensor_parallel = absl::GetFlag(FLAGS_tensor_parallel);
+  settings.expert_parallel = absl::GetFlag(FLAGS_expert_parallel);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   settings.max_context = absl::GetFlag(FLAGS_max_context);
@@ -183,6 +186,7 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
       Cat("--kv-cache-bytes=", settings.kv_cache_bytes),
       Cat("--memory-sharers=", settings.replicas),
       Cat("--no-kv-cache=", settings.no_kv_cache),
+      Cat("--expert-parallel=", settings.expert_parallel),
       Cat("--parent-pid=", getpid()),
   };
   if (settings.tensor_parallel > 1) {

@@ -17,6 +17,7 @@ struct Settings {
   std::string device, dtype;
   std::string trace_file;                      // empty: none
   uint32_t replicas = 1, tensor_parallel = 1;  // ranks of each replica
+  bool expert_parallel = false;
   uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;

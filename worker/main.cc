@@ -146,6 +146,7 @@ absl::Status LoadModel(Channel& channel, Port& port, Worker& worker) {
   options.threads = worker.threads.get();
   options.thread_count = worker.threads->size();
   options.group = worker.group.get();
+  options.expert_parallel = settings.expert_parallel;
   options.max_batch_tokens = settings.max_batch_tokens;
   options.max_context = settings.max_context;
   if (worker.leads()) options.at_work = [&port] { port.AtWork(); };

@@ -16,6 +16,7 @@ struct WorkerSettings {
   int channel_fd = -1, group_fd = -1;
   uint64_t epoch = 0;
   int rank = 0, ranks = 1;
+  bool expert_parallel = false;
   std::chrono::nanoseconds rank_limit{0};
   int parent_pid = 0;
   int threads = 0, max_sequences = 0, memory_sharers = 1;

@@ -38,10 +38,10 @@ class Answers(unittest.TestCase):
         return server
 
     def test_of_golden_models(self):
-        for name, ranks in (("llama", 3), ("gguf_of_llama", 2), ("gemma3", 2), ("mixtral", 2), ("deepseek_v2", 2),
-                            ("mamba", 2), ("falcon_multi_query", 3)):
-            with self.subTest(name=name, ranks=ranks):
-                server = self.served(models.checkpoint(name), ranks, "--max-context=128")
+        for name, ranks, *flags in (("llama", 3), ("gguf_of_llama", 2), ("gemma3", 2), ("mixtral", 2), ("deepseek_v2", 2),
+                                    ("mamba", 2), ("falcon_multi_query", 3), ("mixtral", 3, "--expert-parallel")):
+            with self.subTest(name=name, ranks=ranks, flags=flags):
+                server = self.served(models.checkpoint(name), ranks, "--max-context=128", *flags)
                 cases = models.reference(name)
                 made = [request(map(int, case["prompt"]), max_new=len(case["output"]), top=2,
                                 stopping=pb.StoppingParams(ignore_eos=True, max_new_tokens=len(case["output"])))
@@ -167,6 +167,12 @@ class Refusals(unittest.TestCase):
     def test_more_ranks_than_the_model_can_be_cut_for(self):
         line = failing([f"--model={models.checkpoint('llama')}", "--tensor-parallel=40", *self.QUIET])
         self.assertIn("--tensor-parallel", line)
+
+    def test_experts_that_cannot_be_dealt_out(self):
+        for name, reason in (("llama", "--expert-parallel: this model has no experts"),
+                             ("mixtral", "--tensor-parallel=5 with --expert-parallel is too many")):
+            flags = ("--tensor-parallel=5", "--expert-parallel")
+            self.assertIn(reason, failing([f"--model={models.checkpoint(name)}", *flags, *self.QUIET]))
 
     def test_a_broken_model_is_told_once(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,8 @@
 // together, so far as it can be known.
 #include "worker/models/open.h"
 
+#include <algorithm>
+
 #include "worker/models/unread_keys.h"
 #include "worker/weights/resolve.h"
 
@@ -61,6 +63,7 @@ int64_t CountParameters(const WeightPlan& plan) {
   };
   for (const MatrixTarget& target : plan.matrices) add(target.parts);
   for (const VectorTarget& target : plan.vectors) add(target.parts);
+  for (const std::vector<WeightSlot>& parts : plan.elsewhere) add(parts);
   return count;
 }
 
@@ -68,7 +71,14 @@ absl::Status CheckCuts(const WeightPlan& plan, const std::string& file) {
   if (plan.problems.empty()) return absl::OkStatus();
   std::string text;
   for (const std::string& problem : plan.problems) text += Cat(text.empty() ? "" : "; ", problem);
-  return InvalidArgument(file, ": --tensor-parallel=", plan.split.ranks, " is too many: ", text);
+  return InvalidArgument(file, ": --tensor-parallel=", plan.split.ranks,
+                         plan.whole_experts ? " with --expert-parallel" : "",
+                         " is too many: ", text);
+}
+
+bool HasExperts(const ModelSpec& spec) {
+  return std::any_of(spec.blocks.begin(), spec.blocks.end(),
+                     [](const Block& block) { return std::holds_alternative<Moe>(block.ffn); });
 }
 
 constexpr int64_t kUnstatedContext = 32768;
@@ -96,6 +106,9 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
   if (status.ok() && spec.learned_positions > 0 && options.max_context > spec.learned_positions) {
     return InvalidArgument("--max-context=", options.max_context, " exceeds the ",
                            spec.learned_positions, " positions that the model has learned");
+  }
+  if (status.ok() && options.expert_parallel && !HasExperts(spec)) {
+    return InvalidArgument(checkpoint->path(), ": --expert-parallel: this model has no experts");
   }
   OpenedModel opened{
       .names = checkpoint->hf() ? family->hf_names(*checkpoint) : family->gguf_names(*checkpoint),

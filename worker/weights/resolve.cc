@@ -144,6 +144,7 @@ absl::StatusOr<Sources> ResolveSources(const Checkpoint& checkpoint, const NameT
   for (const VectorTarget& target : plan.vectors) {
     sources.vectors.push_back(resolver.Parts(target.parts));
   }
+  for (const std::vector<WeightSlot>& parts : plan.elsewhere) resolver.Parts(parts);
   SL_RETURN_IF_ERROR(resolver.Finish());
   return sources;
 }
