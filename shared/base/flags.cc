@@ -10,9 +10,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <limits>
+#include <sstream>
 
+#include "shared/base/file.h"
 #include "shared/base/nearest.h"
 #include "shared/base/quoted.h"
 
@@ -20,6 +21,7 @@ namespace shardline {
 namespace {
 
 constexpr int kMaxNesting = 8;
+constexpr size_t kMaxFileBytes = 1 << 20;
 
 std::string Trimmed(const std::string& line) {
   const size_t begin = line.find_first_not_of(" \t\r");
@@ -44,8 +46,9 @@ absl::Status Expand(const std::vector<std::string>& arguments, int nesting,
 
 absl::Status ExpandFile(const std::string& path, int nesting, std::vector<std::string>& out) {
   if (nesting >= kMaxNesting) return InvalidArgument("--flagfile ", path, ": nested too deep");
-  std::ifstream file(path);
-  if (!file) return InvalidArgument("--flagfile ", path, ": cannot be read");
+  const absl::StatusOr<std::string> text = ReadWholeFile(path, kMaxFileBytes);
+  if (!text.ok()) return InvalidArgument("--flagfile ", Message(text.status()));
+  std::istringstream file(*text);
   std::vector<std::string> lines;
   for (std::string line; std::getline(file, line);) {
     line = Trimmed(line);

@@ -3,6 +3,8 @@
 #include <absl/flags/flag.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 ABSL_FLAG(uint32_t, max_sequences, 8, "");
 ABSL_FLAG(double, step_limit_seconds, 1, "");
 ABSL_FLAG(bool, no_kv_cache, false, "");
@@ -41,6 +43,19 @@ TEST(Flags, TheFirstThatIsWrongIsNamed) {
             "there is no flag '--max-sequence'; the nearest is --max-sequences (see --help)");
   EXPECT_EQ(Wrong({"--nomodel"}),
             "there is no flag '--nomodel'; the nearest is --model (see --help)");
+}
+
+TEST(Flags, AFileOfThemIsReadAtOnce) {
+  const std::string path = testing::TempDir() + "flags";
+  std::ofstream(path) << "# a comment\n\n  --max-sequences=5 \n--no-kv-cache\n";
+  EXPECT_EQ(Wrong({"--flagfile=" + path}), "");
+  EXPECT_EQ(absl::GetFlag(FLAGS_max_sequences), 5u);
+  std::ofstream(path) << "--flagfile=" << path << "\n";
+  EXPECT_EQ(Wrong({"--flagfile", path}), "--flagfile " + path + ": nested too deep");
+  EXPECT_EQ(Wrong({"--flagfile=/nonexistent"}),
+            "--flagfile /nonexistent: No such file or directory");
+  EXPECT_EQ(Wrong({"--flagfile=/dev/zero"}), "--flagfile /dev/zero: not a regular file");
+  EXPECT_EQ(Wrong({"--flagfile=/"}), "--flagfile /: not a regular file");
 }
 
 }  // namespace
