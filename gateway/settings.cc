@@ -6,13 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <optional>
 
 #include "gateway/model_text.h"
 #include "shared/base/cores.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/base/quoted.h"
 #include "shared/ipc/group_segment.h"
 
 ABSL_FLAG(std::string, model, "", "a .gguf file, or a directory with config.json and safetensors");
@@ -97,6 +100,19 @@ absl::Status CheckPositive(std::string_view flag, uint64_t value, uint64_t max) 
   return InvalidArgument(flag, " ", value, ": must be from 1 to ", max);
 }
 
+// The line that says `ready` ends with it.
+absl::Status CheckName(const std::string& name) {
+  if (OneLine(name) == name) return absl::OkStatus();
+  return InvalidArgument("--model-name ", Quoted(name),
+                         ": must be a line of at most 3000 bytes without control characters");
+}
+
+// What cannot be started at all is not tried again and again.
+absl::Status CheckProgram(std::string_view flag, const std::string& program) {
+  if (access(program.c_str(), X_OK) == 0) return absl::OkStatus();
+  return InvalidArgument(flag, " ", program, ": cannot be started: ", std::strerror(errno));
+}
+
 absl::Status Check(const Settings& settings) {
   if (settings.model.empty()) {
     return InvalidArgument("--model is missing: a .gguf file or a directory with config.json");
@@ -164,8 +180,10 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.load_limit_seconds = absl::GetFlag(FLAGS_load_limit_seconds);
   SL_RETURN_IF_ERROR(Check(settings));
   if (settings.model_name.empty()) settings.model_name = ModelNameOf(settings.model);
+  SL_RETURN_IF_ERROR(CheckName(settings.model_name));
   if (settings.worker_program.empty())
     settings.worker_program = ProgramBesideThisOne("shardline-worker");
+  SL_RETURN_IF_ERROR(CheckProgram("--worker-program", settings.worker_program));
   return settings;
 }
 

@@ -277,10 +277,11 @@ bool GroupEnded(const Worker& worker, const absl::Status& status) {
 }
 
 // All ranks have the same error or soon another for it: rank 0 tells, the others keep their place
-// until the gateway, which has seen rank 0 end, closes theirs.
+// until the gateway, which has seen rank 0 end, closes theirs. Rank 0 may stand still and tell
+// nothing: it is waited for long only where its exit code decides what follows.
 int FailTogether(int code, const absl::Status& status, const Worker& worker, Channel& channel) {
   if (worker.leads()) return Fail(code, status);
-  (void)channel.Receive(seconds(30));
+  (void)channel.Receive(seconds(code == 2 ? 30 : 2));
   return code;
 }
 

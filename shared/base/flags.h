@@ -20,4 +20,8 @@ std::vector<std::string> ParseFlags(int argc, char** argv);
 // eight deep.
 absl::StatusOr<std::vector<std::string>> FlagArguments(const std::vector<std::string>& arguments);
 
+// Sets the flags among arguments as Abseil takes them. Errors: InvalidArgument that names the first
+// flag that does not exist or whose value is none of its type.
+absl::Status SetFlags(const std::vector<std::string>& arguments);
+
 }  // namespace shardline
