@@ -228,8 +228,8 @@ absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
 
 // A file without a vocabulary, as candle writes them, may have Hugging Face's files beside it.
 absl::StatusOr<ModelText> LoadFilesBeside(const std::string& path) {
-  std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty()) folder = ".";
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  const std::string folder = parent.empty() ? std::string(".") : parent;
   const auto has = [&folder](const char* name) {
     std::error_code error;
     return std::filesystem::exists(Cat(folder, "/", name), error);
