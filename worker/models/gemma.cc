@@ -38,6 +38,10 @@ double GemmaScale(const ModelSpec& spec, size_t largest) {
   return 1.0 / std::sqrt(static_cast<double>(divisor));
 }
 
+double GemmaCap(HfConfig& config, std::string_view key, double fallback) {
+  return config.IsNull(key) ? 0 : config.Float(key, 0, kMostFactor, fallback);
+}
+
 std::vector<bool> GemmaSlidingLayers(GgufConfig& config, size_t layers, int64_t fallback) {
   constexpr std::string_view kKey = "*.attention.sliding_window_pattern";
   constexpr int64_t kMostPattern = 1 << 16;

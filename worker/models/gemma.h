@@ -17,6 +17,9 @@ void RefuseForeignGemmaKeys(HfConfig& config);
 double GemmaScale(HfConfig& config);
 double GemmaScale(const ModelSpec& spec, size_t largest);
 
+// A soft cap: null means none, and is not the class's default.
+double GemmaCap(HfConfig& config, std::string_view key, double fallback);
+
 // Which layers slide, from `attention.sliding_window_pattern`: a list, or a number with `fallback`
 // where there is none: all but every so many do.
 std::vector<bool> GemmaSlidingLayers(GgufConfig& config, size_t layers, int64_t fallback);

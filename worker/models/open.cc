@@ -3,6 +3,7 @@
 #include "worker/models/open.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "worker/models/unread_keys.h"
 #include "worker/weights/resolve.h"
@@ -67,6 +68,24 @@ int64_t CountParameters(const WeightPlan& plan) {
   return count;
 }
 
+// Whether the file holds a head that is not the embedding once more. A sample tells: matrices that
+// were trained apart differ in nearly every number.
+bool HasOtherHead(const Checkpoint& checkpoint, const NameTable& names) {
+  const MappedName embed = MapName(names, "embed.weight");
+  const StoredTensor* embedding = checkpoint.Find(embed.tensor);
+  if (embedding == nullptr) embedding = checkpoint.Find(embed.joined);
+  const StoredTensor* head = checkpoint.Find(MapName(names, "head.weight").tensor);
+  if (embedding == nullptr || head == nullptr || embedding->shape != head->shape) return false;
+  if (embedding->type != head->type) return true;
+  constexpr size_t kPieces = 64, kPieceBytes = 4096;
+  const size_t bytes = head->data.size(), piece = std::min(bytes, kPieceBytes);
+  for (size_t i = 0; i < kPieces; ++i) {
+    const size_t at = (bytes - piece) / (kPieces - 1) * i;
+    if (std::memcmp(embedding->data.data() + at, head->data.data() + at, piece) != 0) return true;
+  }
+  return false;
+}
+
 absl::Status CheckCuts(const WeightPlan& plan, const std::string& file) {
   if (plan.problems.empty()) return absl::OkStatus();
   std::string text;
@@ -121,6 +140,8 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
                .layers = static_cast<int64_t>(spec.blocks.size()),
                .hidden = spec.hidden,
                .capabilities = std::string(family->capabilities)}};
+  // The file knows better than the configuration, as in transformers.
+  if (spec.tied_head && HasOtherHead(*checkpoint, opened.names)) spec.tied_head = false;
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
   if (!status.ok() && opened.checkpoint->tensors().empty()) return status;  // config.json alone

@@ -31,9 +31,11 @@ ModelSpec Qwen3MoeFromHf(HfConfig& config) {
     attention.window = config.Int("sliding_window", 1, kMostWindow, 4096);
   }
   Spread(spec);
+  // The second name is what transformers 5 writes.
+  const std::string_view experts = config.Has("num_experts") ? "num_experts" : "num_local_experts";
   PlaceExpertsBySteps(
       config, spec,
-      {.experts = config.Int("num_experts", 1, kMostExperts, 128),
+      {.experts = config.Int(experts, 1, kMostExperts, 128),
        .active = config.Int("num_experts_per_tok", 1, kMostExperts, 8),
        .inner = config.Int("moe_intermediate_size", 1, kMostInner, 768),
        .router = {.routing = {.renormalise = config.Bool("norm_topk_prob", false)}}});

@@ -109,7 +109,7 @@ class Resolver {
     std::vector<int64_t> shape{rows};
     for (size_t d = 1; d < slot.axes.size(); ++d) shape.push_back(slot.axes[d].size);
     const bool rows_of_heads =
-        slot.axes.size() == 1 && rows > slot.axes[0].size &&
+        slot.axes.size() == 1 && rows >= slot.axes[0].size &&
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
     if (all_experts) shape.insert(shape.begin(), slot.expert.count);
     const bool one_row = shape.size() == 2 && rows == 1 && tensor->shape == std::vector{shape[1]};

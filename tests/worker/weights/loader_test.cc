@@ -286,6 +286,18 @@ TEST(LoadWeights, TakesVectorsOfHeadsOutOfOneMatrix) {
       << error;
 }
 
+TEST(LoadWeights, TakesAVectorOutOfAMatrixOfOneRow) {
+  const auto checkpoint = WriteCheckpoint({Counting("norm.0.weight", {1, 2})});
+  const NameTable names{
+      .rules = {{.slot = "*.norm.*", .tensor = "norm.*", .fusion = Fusion::kStacked}}};
+  WeightPlan plan;
+  View norm;
+  plan.Vector(&norm, {Slot("0.norm.0.weight", {2})});
+  const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_EQ(norm.as<float>()[1], 1);
+}
+
 TEST(LoadWeights, FusedTensorsMissingOrOfAnotherSizeAreNamedOnce) {
   const auto checkpoint = WriteCheckpoint({Counting("qkv.0.bias", {11})});
   WeightPlan plan;
