@@ -72,17 +72,18 @@ inline void WriteHollowGguf(const std::string& path, const std::string& metadata
   }
 }
 
-// In BF16.
 inline void WriteHollowSafetensors(const std::string& path,
-                                   const std::vector<HollowTensor>& tensors) {
+                                   const std::vector<HollowTensor>& tensors,
+                                   const std::string& type = "BF16") {
+  const uint64_t element = type == "F32" ? 4 : 2;
   std::string json = "{";
   uint64_t offset = 0;
   for (const HollowTensor& t : tensors) {
-    const uint64_t end = offset + 2 * t.elements();
+    const uint64_t end = offset + element * t.elements();
     std::string shape;
     for (const int64_t size : t.shape) shape += Cat(shape.empty() ? "" : ",", size);
-    json += Cat(json.size() > 1 ? "," : "", "\"", t.name, "\":{\"dtype\":\"BF16\",\"shape\":[",
-                shape, "],\"data_offsets\":[", offset, ",", end, "]}");
+    json += Cat(json.size() > 1 ? "," : "", "\"", t.name, "\":{\"dtype\":\"", type,
+                "\",\"shape\":[", shape, "],\"data_offsets\":[", offset, ",", end, "]}");
     offset = end;
   }
   json += "}";

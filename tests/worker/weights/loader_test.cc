@@ -407,6 +407,50 @@ TEST(LoadWeights, ListsEverythingThatDoesNotFitInOneLine) {
                 "I64");
 }
 
+// Larger than what is widened at once; a slice ends within a part, and begins in the next one.
+TEST(LoadWeights, LargeMatricesAreWidenedSomeRowsAtATime) {
+  const auto checkpoint = WriteCheckpoint(
+      {Counting("blk.0.q.weight", {1600, 256}), Counting("blk.0.k.weight", {1000, 256}, 0.5)});
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    WeightPlan plan;
+    Packed joined;
+    plan.Matrix(&joined, {Slot("0.q.weight", {1600, 256}, 4), Slot("0.k.weight", {1000, 256}, 4)});
+    const auto memory = LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps(), .type = type});
+    ASSERT_TRUE(memory.ok()) << memory.status();
+    ASSERT_EQ(joined.rows, 2600);
+    ASSERT_EQ(joined.bytes, CpuOps().packed_bytes(type, 2600, 256));
+    for (uint32_t row = 0; row < 2600; ++row) {
+      const uint32_t within[] = {0, 2, 1, 3};
+      const uint32_t stored = row < 1600 ? row / 4 * 4 + within[row % 4] : row - 1600;
+      const float first = static_cast<float>(256 * stored) + (row < 1600 ? 0.0f : 0.5f);
+      const std::vector<float> values = PackedRow(joined, row);
+      for (const int i : {0, 255}) {
+        const float x = first + static_cast<float>(i);
+        ASSERT_EQ(values[i], type == DType::kF32 ? x : WidenBf16(RoundToBf16(x))) << row;
+      }
+    }
+  }
+}
+
+TEST(LoadWeights, LargeMatricesMayBeStoredTransposed) {
+  const NameTable names{.rules = {{.slot = "*.a",
+                                   .tensor = "",
+                                   .joined = "blk.*.ab",
+                                   .fusion = Fusion::kByExpertTransposed}}};
+  const auto checkpoint = WriteCheckpoint({Counting("blk.0.ab.weight", {256, 1300})});
+  WeightPlan plan;
+  Packed matrix;
+  WeightSlot slot = Slot("0.a.weight", {1300, 256});
+  slot.expert = {.index = 0, .count = 1, .rows = 256};
+  plan.Matrix(&matrix, {slot});
+  const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  for (uint32_t row = 0; row < 1300; ++row) {
+    const std::vector<float> values = PackedRow(matrix, row);
+    for (int i = 0; i < 256; ++i) ASSERT_EQ(values[i], static_cast<float>(1300 * i + row));
+  }
+}
+
 TEST(LoadWeights, ThreadsGiveTheSameBytes) {
   std::vector<TestTensor> tensors;
   for (int i = 0; i < 9; ++i) {
