@@ -37,7 +37,8 @@ class RankProcesses {
   const std::shared_ptr<WorkerLink>& leader() const { return ranks_[0].link; }
   // Whether rank 0 has ended, although its channel may not have noticed (it never attached).
   bool leader_ended();
-  // How another rank ended before rank 0's channel closed; empty: none did.
+  // Which rank ended before the others, and how, if it was another one than rank 0 or was killed;
+  // after End. Empty: none.
   std::string lost_rank() const;
 
   void Kill();
@@ -55,10 +56,12 @@ class RankProcesses {
   absl::Status StartRank(int rank, int group_fd);
   void Watch(int rank);
   void StopWatching();
+  void NoteKilledRank();
 
   const Options options_;
   std::vector<Rank> ranks_;
   std::atomic<bool> ending_{false};
+  bool killed_ = false;  // by Kill
   mutable std::mutex mutex_;
   std::string lost_;
 };

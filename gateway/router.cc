@@ -275,7 +275,9 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
   request->state = LiveRequest::State::kEnded;
   request->paused = false;
   metrics_->Ended(outcome, started, request->prompt_tokens(), Seconds(request->accepted_ns, now));
-  if (options_.trace != nullptr) TraceEnded(*request, outcome, now);
+  if (options_.trace != nullptr) {
+    turn.Afterwards([this, request, outcome, now] { TraceEnded(*request, outcome, now); });
+  }
   live_.erase(request->key);
   keys_.erase(request->id);
   request->stream->Close();
@@ -290,7 +292,7 @@ void Router::Forget(Turn& turn, const Live& request, Outcome outcome) {
   turn.Touch(request);
 }
 
-// A request's whole way, written down when it is over.
+// A request's whole way, written down when it is over and nothing changes it any more.
 void Router::TraceEnded(const LiveRequest& request, Outcome outcome, uint64_t now) const {
   Trace& trace = *options_.trace;
   TraceArguments arguments;

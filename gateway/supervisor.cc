@@ -92,6 +92,7 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
     std::lock_guard lock(progress_mutex_);
     progress_.assign(options_.ranks, Progress{0, ""});
     shown_ = {-1, ""};
+    started_ = Clock::now();
   }
   last_message_ns_ = MonotonicNanoseconds();
   auto started = RankProcesses::Start({
@@ -117,8 +118,12 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   const milliseconds patience = end.served ? milliseconds(2000) : milliseconds(10000);
   end.exit = ranks.End(stopping_ ? milliseconds(500) : patience);
   end.why = ranks.lost_rank();
-  if (end.why.empty()) end.why = Message(status);
-  if (options_.ranks == 1 && end.exit) end.why = Cat(end.why, " (", Describe(*end.exit), ")");
+  if (!end.why.empty()) return end;
+  end.why = Message(status);
+  // What stood still was ended from here.
+  if (end.exit && !absl::IsDeadlineExceeded(status)) {
+    end.why = Cat(end.why, " (", Describe(*end.exit), ")");
+  }
   return end;
 }
 
@@ -151,15 +156,15 @@ absl::Status Supervisor::CheckProgress(bool served) const {
     const double silence =
         static_cast<double>(MonotonicNanoseconds() - last_message_ns_.load()) * 1e-9;
     if (silence < options_.load_limit_seconds) return absl::OkStatus();
-    return Unavailable("it got no further with loading for ", static_cast<int64_t>(silence),
-                       " s (--load-limit-seconds)");
+    return DeadlineExceeded("it got no further with loading for ", static_cast<int64_t>(silence),
+                            " s (--load-limit-seconds)");
   }
   const uint64_t since = router_->waiting_for_step_since_ns(group_);
   if (since == 0) return absl::OkStatus();
   const double age = static_cast<double>(MonotonicNanoseconds() - since) * 1e-9;
   if (age < options_.step_limit_seconds) return absl::OkStatus();
-  return Unavailable("it got no further with its step for ", static_cast<int64_t>(age),
-                     " s (--step-limit-seconds)");
+  return DeadlineExceeded("it got no further with its step for ", static_cast<int64_t>(age),
+                          " s (--step-limit-seconds)");
 }
 
 absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
@@ -208,15 +213,23 @@ absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr
 void Supervisor::ShowProgress(int rank, const Progress& progress) {
   last_message_ns_ = MonotonicNanoseconds();
   std::lock_guard lock(progress_mutex_);
+  if (options_.ranks > 1 && progress.fraction >= 1 && progress_[rank].fraction < 1) {
+    metrics_->Startup(Cat("load_rank_", rank), SecondsSince(started_));
+  }
   progress_[rank] = progress;
   double least = progress.fraction;
+  int done = 0;
   for (const Progress& other : progress_) {
-    least = std::min(least, other.phase == progress.phase ? other.fraction : 0);
+    const double fraction = other.phase == progress.phase ? other.fraction : 0;
+    least = std::min(least, fraction);
+    done += fraction >= 1 ? 1 : 0;
   }
   if (progress.phase == shown_.phase && least < shown_.fraction + 0.2) return;
   shown_ = {least, progress.phase};
-  std::fprintf(stderr, "loading: %s %d %%\n", progress.phase.c_str(),
-               static_cast<int>(std::clamp(least, 0.0, 1.0) * 100));
+  const std::string ranks =
+      options_.ranks > 1 ? Cat(" (", done, " of ", options_.ranks, " ranks done)") : "";
+  std::fprintf(stderr, "loading%s: %s %d %%%s\n", which_.c_str(), progress.phase.c_str(),
+               static_cast<int>(std::clamp(least, 0.0, 1.0) * 100), ranks.c_str());
 }
 
 }  // namespace shardline

@@ -184,7 +184,7 @@ class Refusals(unittest.TestCase):
         done = subprocess.run([GATEWAY, f"--model={models.checkpoint('llama')}", "--tensor-parallel=2",
                                "--kv-cache-bytes=100", *self.QUIET], capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 2)
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("loading: ")]
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("loading")]
         self.assertEqual(len(lines), 1, done.stderr)
         self.assertIn("--kv-cache-bytes", lines[0])
 
