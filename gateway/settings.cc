@@ -2,7 +2,6 @@
 
 #include <absl/flags/flag.h>
 #include <absl/flags/usage.h>
-#include <absl/flags/usage_config.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -143,12 +142,10 @@ absl::Status Check(const Settings& settings) {
 }  // namespace
 
 absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] { return std::string("shardline-gateway " SHARDLINE_VERSION "\n"); };
-  absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage(
       "Serves a large language model over gRPC.\n\n  shardline-gateway --model PATH [flags]");
-  const std::vector<std::string> positional = ParseFlags(argc, argv);
+  const std::vector<std::string> positional =
+      ParseFlags(argc, argv, "shardline-gateway " SHARDLINE_VERSION);
   if (!positional.empty()) {
     return InvalidArgument("unexpected argument '", positional[0], "': flags begin with --");
   }

@@ -86,6 +86,9 @@ std::string Written(std::string_view name) {
   return written;
 }
 
+// Abseil knows these without having flags for them.
+bool AsksForUsage(std::string_view name) { return name.starts_with("help") || name == "version"; }
+
 bool IsOurs(const absl::CommandLineFlag& flag) {
   return flag.Filename().find("absl/") == std::string::npos;
 }
@@ -163,6 +166,7 @@ absl::Status SetFlags(const std::vector<std::string>& arguments) {
       if (flag != nullptr && !flag->IsOfType<bool>()) flag = nullptr;
       value = "false";
     }
+    if (flag == nullptr && AsksForUsage(name)) continue;
     if (flag == nullptr) return NoSuchFlag(name);
     if (alone && !flag->IsOfType<bool>()) {
       if (++i == arguments.size() || IsFlag(arguments[i])) {
@@ -178,7 +182,7 @@ absl::Status SetFlags(const std::vector<std::string>& arguments) {
   return absl::OkStatus();
 }
 
-std::vector<std::string> ParseFlags(int argc, char** argv) {
+std::vector<std::string> ParseFlags(int argc, char** argv, const std::string& version) {
   const auto expanded = FlagArguments({argv + 1, argv + argc});
   if (!expanded.ok()) EndWith(argv[0], expanded.status());
   if (const absl::Status set = SetFlags(*expanded); !set.ok()) EndWith(argv[0], set);
@@ -196,6 +200,7 @@ std::vector<std::string> ParseFlags(int argc, char** argv) {
   usage.contains_help_flags = [](absl::string_view file) {
     return std::string(file.data(), file.size()).find("absl/") == std::string::npos;
   };
+  if (!version.empty()) usage.version_string = [version] { return Cat(version, "\n"); };
   absl::SetFlagsUsageConfig(usage);
   static const int registered = std::atexit(EndWhileParsing);
   (void)registered;

@@ -11,8 +11,8 @@ namespace shardline {
 
 // Parses the flags and returns the positional arguments (without the program's name). A bad flag
 // ends the program: one line on standard error, exit code 2; --help and --version print and end it
-// with 0.
-std::vector<std::string> ParseFlags(int argc, char** argv);
+// with 0. `version`: what --version prints.
+std::vector<std::string> ParseFlags(int argc, char** argv, const std::string& version = "");
 
 // The arguments as Abseil takes them: '-' in flag names becomes '_', --flagfile=PATH (or
 // "--flagfile PATH") is replaced by the file's lines (empty ones and those that begin with '#' are

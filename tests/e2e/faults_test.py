@@ -205,6 +205,12 @@ class BrokenModels(unittest.TestCase):
 
 
 class BadFlags(unittest.TestCase):
+    def test_those_that_ask(self):
+        for flag, word in (("--version", "shardline-gateway "), ("--help", "--tensor_parallel"), ("--help=parallel", "--tensor_parallel")):
+            asked = subprocess.run([GATEWAY, flag], capture_output=True, text=True, timeout=60)
+            self.assertEqual((asked.returncode, asked.stderr), (0, ""))
+            self.assertIn(word, asked.stdout)
+
     def test_each_is_named(self):
         model = f"--model={models.GOLDEN / 'llama'}"
         quiet = ("--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0")

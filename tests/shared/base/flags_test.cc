@@ -28,6 +28,7 @@ TEST(Flags, AreSetByWhateverSpelling) {
   EXPECT_EQ(absl::GetFlag(FLAGS_model), "--x");
   EXPECT_EQ(Wrong({"--nono-kv-cache"}), "");
   EXPECT_FALSE(absl::GetFlag(FLAGS_no_kv_cache));
+  EXPECT_EQ(Wrong({"--help", "-helpfull", "--help=cache", "--version"}), "");
 }
 
 TEST(Flags, TheFirstThatIsWrongIsNamed) {
