@@ -31,8 +31,7 @@ void WidenTransposed(const Source& source, const WeightSlot& slot, DType type, s
   const auto size = static_cast<int64_t>(SizeOf(type));
   std::vector<std::byte> column(rows * size);
   for (int64_t c = 0; c < cols; ++c) {
-    Dequantize(source.tensor->type, source.tensor->Row(source.first + c), rows, type,
-               column.data());
+    source.tensor->Widen(source.first + c, 0, rows, type, column.data());
     for (int64_t r = 0; r < rows; ++r) {
       std::memcpy(out + (r * cols + c) * size, column.data() + r * size, size);
     }
@@ -42,15 +41,11 @@ void WidenTransposed(const Source& source, const WeightSlot& slot, DType type, s
 // Elements [first, first + count) of a stored row. Quantised types are read by whole blocks.
 void WidenPiece(const StoredTensor& tensor, int64_t row, int64_t first, int64_t count, DType type,
                 std::byte* out, std::vector<std::byte>& blocks) {
-  const auto [block, block_bytes] = BlockOf(tensor.type);
+  const int64_t block = BlockOf(tensor.type).elements;
   const int64_t begin = first / block * block, end = (first + count + block - 1) / block * block;
-  const std::byte* stored = tensor.Row(row) + begin / block * block_bytes;
-  if (begin == first && end == first + count) {
-    Dequantize(tensor.type, stored, count, type, out);
-    return;
-  }
+  if (begin == first && end == first + count) return tensor.Widen(row, first, count, type, out);
   blocks.resize((end - begin) * SizeOf(type));
-  Dequantize(tensor.type, stored, end - begin, type, blocks.data());
+  tensor.Widen(row, begin, end - begin, type, blocks.data());
   std::memcpy(out, blocks.data() + (first - begin) * SizeOf(type), count * SizeOf(type));
 }
 
@@ -87,9 +82,11 @@ float InForm(VectorForm form, DType type, float x) {
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
   const Axis& axis = slot.axes[0];
   const int64_t width = slot.width();
+  const int64_t cols = source.tensor->cols();
   std::vector<float> stored(source.tensor->elements());
-  Dequantize(source.tensor->type, source.tensor->data.data(), source.tensor->elements(),
-             DType::kF32, stored.data());
+  for (int64_t r = 0; r < source.tensor->rows(); ++r) {
+    source.tensor->Widen(r, 0, cols, DType::kF32, stored.data() + r * cols);
+  }
   for (int64_t i = 0; i < axis.local(); ++i) {
     const float* row = stored.data() + StoredRow(source, slot, axis.begin() + i) * width;
     for (int64_t j = 0; j < width; ++j) *out++ = InForm(slot.form, type, row[j]);
