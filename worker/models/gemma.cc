@@ -21,7 +21,6 @@ void MakeGemma(ModelSpec& spec, VectorForm form) {
 }
 
 void RefuseForeignGemmaKeys(HfConfig& config) {
-  RefuseQuantised(config);
   if (config.Bool("use_bidirectional_attention", false)) {
     config.Refuse("use_bidirectional_attention", "is not served");
   }

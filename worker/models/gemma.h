@@ -9,7 +9,7 @@ namespace shardline {
 // that has the sizes, before Spread.
 void MakeGemma(ModelSpec& spec, VectorForm form);
 
-// Notes what none of them serves: bidirectional attention, other quantisations.
+// Notes what none of them serves: bidirectional attention.
 void RefuseForeignGemmaKeys(HfConfig& config);
 
 // Scores are divided by the root of `query_pre_attn_scalar`; in a GGUF file, which does not tell,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "worker/models/dense.h"
 #include "worker/models/unread_keys.h"
 #include "worker/weights/resolve.h"
 
@@ -50,6 +51,16 @@ ReadModel ReadSpec(const Family& family, const Checkpoint& checkpoint) {
 absl::Status Joined(const absl::Status& configuration, const absl::Status& tensors) {
   if (tensors.ok()) return configuration;
   return InvalidArgument(Message(configuration), "; ", Message(tensors));
+}
+
+NameTable NamesOf(const Family& family, const Checkpoint& checkpoint, const ModelSpec& spec) {
+  if (checkpoint.hf()) return family.hf_names(checkpoint);
+  NameTable names = family.gguf_names(checkpoint);
+  const auto layers = static_cast<int64_t>(spec.blocks.size());
+  for (int64_t i = 0; i < NextTokenLayers(*checkpoint.gguf()); ++i) {
+    names.ignored.push_back(Cat("blk.", layers + i, ".**"));
+  }
+  return names;
 }
 
 // Of all ranks together.
@@ -130,7 +141,7 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
     return InvalidArgument(checkpoint->path(), ": --expert-parallel: this model has no experts");
   }
   OpenedModel opened{
-      .names = checkpoint->hf() ? family->hf_names(*checkpoint) : family->gguf_names(*checkpoint),
+      .names = NamesOf(*family, *checkpoint, spec),
       .info = {.family = std::string(family->name),
                .dtype = type,
                .arithmetic = type == DType::kF32 ? "f32" : Cat(NameOf(type), " products, f32 sums"),

@@ -20,7 +20,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 151936,
 constexpr int64_t kMostWindow = int64_t{1} << 30, kMostInner = 1 << 20;
 
 ModelSpec Qwen3MoeFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

@@ -29,18 +29,17 @@ int64_t StoredRow(const Source& source, const WeightSlot& slot, int64_t row) {
 // Elements [first, first + count) of a stored row. Quantised types are read by whole blocks.
 void WidenPiece(const StoredTensor& tensor, int64_t row, int64_t first, int64_t count, DType type,
                 std::byte* out) {
-  const auto [block, block_bytes] = BlockOf(tensor.type);
+  const int64_t block = BlockOf(tensor.type).elements;
   const auto size = static_cast<int64_t>(SizeOf(type));
   while (count > 0) {
     const int64_t within = first % block;
     const bool whole = within == 0 && count >= block;
     const int64_t n = whole ? count / block * block : std::min(block - within, count);
-    const std::byte* stored = tensor.Row(row) + first / block * block_bytes;
     if (whole) {
-      Dequantize(tensor.type, stored, n, type, out);
+      tensor.Widen(row, first, n, type, out);
     } else {
       alignas(float) std::byte widened[kSuperBlock * sizeof(float)];
-      Dequantize(tensor.type, stored, block, type, widened);
+      tensor.Widen(row, first - within, block, type, widened);
       std::memcpy(out, widened + within * size, n * size);
     }
     first += n, count -= n, out += n * size;
@@ -98,9 +97,11 @@ float InForm(VectorForm form, DType type, float x) {
 void WidenVector(const Source& source, const WeightSlot& slot, DType type, float* out) {
   const Axis& axis = slot.axes[0];
   const int64_t width = slot.width();
+  const int64_t cols = source.tensor->cols();
   std::vector<float> stored(source.tensor->elements());
-  Dequantize(source.tensor->type, source.tensor->data.data(), source.tensor->elements(),
-             DType::kF32, stored.data());
+  for (int64_t r = 0; r < source.tensor->rows(); ++r) {
+    source.tensor->Widen(r, 0, cols, DType::kF32, stored.data() + r * cols);
+  }
   for (int64_t i = 0; i < axis.local(); ++i) {
     const float* row = stored.data() + StoredRow(source, slot, axis.begin() + i) * width;
     for (int64_t j = 0; j < width; ++j) *out++ = InForm(slot.form, type, row[j]);

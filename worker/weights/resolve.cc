@@ -7,12 +7,6 @@
 namespace shardline {
 namespace {
 
-std::string ShapeText(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (size_t d = 0; d < shape.size(); ++d) out += Cat(d == 0 ? "" : ", ", shape[d]);
-  return out + "]";
-}
-
 class Resolver {
  public:
   Resolver(const Checkpoint& checkpoint, const NameTable& names)
@@ -59,7 +53,9 @@ class Resolver {
     Append(text, "missing tensors: ", FoldNames(missing_));
     Append(text, "unused tensors: ", FoldNames(unused));
     Append(text, "wrong shapes: ", FoldNames(misshapen_));
-    Append(text, Cat("types that are not read (F32, F16, BF16, ", kGgufQuantisations, " are): "),
+    Append(text,
+           Cat("types that are not read (F32, F16, BF16, scaled F8_E4M3, ", kGgufQuantisations,
+               " are): "),
            FoldNames(unreadable_));
     if (text.empty()) return absl::OkStatus();
     return InvalidArgument(checkpoint_.path(), ": ", text);

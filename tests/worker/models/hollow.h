@@ -16,6 +16,7 @@ namespace shardline {
 struct HollowTensor {
   std::string name;
   std::vector<int64_t> shape;  // outermost first
+  std::string dtype = "BF16";  // in safetensors
 
   int64_t elements() const {
     int64_t n = 1;
@@ -73,16 +74,15 @@ inline void WriteHollowGguf(const std::string& path, const std::string& metadata
 }
 
 inline void WriteHollowSafetensors(const std::string& path,
-                                   const std::vector<HollowTensor>& tensors,
-                                   const std::string& type = "BF16") {
-  const uint64_t element = type == "F32" ? 4 : 2;
+                                   const std::vector<HollowTensor>& tensors) {
   std::string json = "{";
   uint64_t offset = 0;
   for (const HollowTensor& t : tensors) {
-    const uint64_t end = offset + element * t.elements();
+    const int64_t bytes = t.dtype == "BF16" ? 2 : t.dtype == "F32" ? 4 : 1;
+    const uint64_t end = offset + bytes * t.elements();
     std::string shape;
     for (const int64_t size : t.shape) shape += Cat(shape.empty() ? "" : ",", size);
-    json += Cat(json.size() > 1 ? "," : "", "\"", t.name, "\":{\"dtype\":\"", type,
+    json += Cat(json.size() > 1 ? "," : "", "\"", t.name, "\":{\"dtype\":\"", t.dtype,
                 "\",\"shape\":[", shape, "],\"data_offsets\":[", offset, ",", end, "]}");
     offset = end;
   }

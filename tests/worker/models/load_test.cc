@@ -326,6 +326,23 @@ TEST(Load, TellsAboutTheModel) {
   EXPECT_EQ(group.head_dim, 16);
 }
 
+// Scales are no parameters.
+TEST(Load, TellsOfWeightsOfEightBits) {
+  const ModelInfo info = LoadModel(GoldenCheckpoint("qwen3_fp8"), CpuOps()).model->info();
+  EXPECT_EQ(info.quantisation, "F8_E4M3");
+  EXPECT_EQ(info.parameters, 80 * 136 + 3 * 136 + 2 * 48 + 136 * (144 + 48 + 48 + 144 + 3 * 144));
+}
+
+TEST_F(BrokenCheckpoint, OtherQuantisationsAreOneLine) {
+  Take("qwen3_fp8");
+  Replace("config.json", R"("quant_method": "fp8")", R"("quant_method": "awq")");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                "/config.json: quantization_config.quant_method 'awq' is not read: fp8, "
+                "fbgemm_fp8 and compressed-tensors with floats of eight bits are; otherwise "
+                "give the unquantised checkpoint or a GGUF file");
+}
+
 TEST(Load, ReportsProgressUpToOne) {
   std::vector<double> fractions;
   const auto model =

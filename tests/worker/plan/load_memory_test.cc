@@ -58,7 +58,8 @@ class Hollow {
       Add(layer + "self_attn.o_proj", {kHidden, kHidden});
       Add(layer + "mlp.down_proj", {kHidden, kInner});
     }
-    WriteHollowSafetensors(folder_ + "/model.safetensors", tensors_, type);
+    for (HollowTensor& tensor : tensors_) tensor.dtype = type;
+    WriteHollowSafetensors(folder_ + "/model.safetensors", tensors_);
     std::ofstream(folder_ + "/config.json")
         << R"({"architectures": [")" << (fused ? "Phi3ForCausalLM" : "LlamaForCausalLM")
         << R"("], "hidden_size": )" << kHidden << R"(, "intermediate_size": )" << kInner
