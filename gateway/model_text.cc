@@ -86,18 +86,58 @@ void SetTemplate(std::string_view source, const std::string& where, ModelText& t
   }
 }
 
-// tokenizer_config.json's chat_template: a string, or a list of {name, template}.
-std::optional<std::string> TemplateIn(const nlohmann::json& tokenizer_config) {
+void SetToolTemplate(std::string_view source, const std::string& where, ModelText& text) {
+  auto parsed = jinja::Template::Parse(source);
+  if (parsed.ok()) {
+    text.tool_template = *std::move(parsed);
+  } else {
+    text.warnings.push_back(Cat(where, ": tool_use: ", Message(parsed.status())));
+  }
+}
+
+// tokenizer_config.json's chat_template: a string, which is the default, or a list of {name,
+// template}.
+std::optional<std::string> TemplateIn(const nlohmann::json& tokenizer_config,
+                                      std::string_view name) {
   const auto found = tokenizer_config.find("chat_template");
   if (found == tokenizer_config.end()) return std::nullopt;
-  if (found->is_string()) return found->get<std::string>();
+  if (found->is_string() && name == "default") return found->get<std::string>();
   if (!found->is_array()) return std::nullopt;
   for (const nlohmann::json& named : *found) {
-    if (!named.is_object() || named.value("name", nlohmann::json()) != "default") continue;
+    if (!named.is_object() || named.value("name", nlohmann::json()) != name) continue;
     const nlohmann::json source = named.value("template", nlohmann::json());
     if (source.is_string()) return source.get<std::string>();
   }
   return std::nullopt;
+}
+
+// A template in a file of its own comes before what tokenizer_config.json has.
+absl::Status ReadTemplates(const std::string& path, const nlohmann::json& tokenizer_config,
+                           ModelText& text) {
+  const std::string config_path = Cat(path, "/tokenizer_config.json");
+  const std::string jinja_path = Cat(path, "/chat_template.jinja");
+  const std::string tool_path = Cat(path, "/additional_chat_templates/tool_use.jinja");
+  const absl::StatusOr<std::string> source = ReadWholeFile(jinja_path, kMaxTemplateBytes);
+  const absl::StatusOr<std::string> tools = ReadWholeFile(tool_path, kMaxTemplateBytes);
+  for (const auto& file : {source, tools}) {
+    if (!file.ok() && !absl::IsNotFound(file.status())) return file.status();
+  }
+  if (tools.ok()) SetToolTemplate(*tools, tool_path, text);
+  if (source.ok()) {
+    SetTemplate(*source, jinja_path, text);
+    return absl::OkStatus();
+  }
+  if (const auto named = TemplateIn(tokenizer_config, "default"); named.has_value()) {
+    SetTemplate(*named, config_path, text);
+  } else if (tokenizer_config.contains("chat_template")) {
+    text.warnings.push_back(Cat(config_path,
+                                ": chat_template is neither text nor a list with a "
+                                "default and is not used"));
+  }
+  if (const auto named = TemplateIn(tokenizer_config, "tool_use"); named.has_value()) {
+    SetToolTemplate(*named, config_path, text);
+  }
+  return absl::OkStatus();
 }
 
 // The variables of special tokens that transformers passes to a template: their texts.
@@ -136,13 +176,14 @@ void WarnOfMissingRows(const nlohmann::json& config, const std::string& path, Mo
   const auto rows = config.find("vocab_size");
   if (text.tokenizer == nullptr || rows == config.end() || !rows->is_number_unsigned()) return;
   if (text.tokenizer->size() <= rows->get<uint64_t>()) return;
-  text.warnings.push_back(Cat(path, "/tokenizer.json: ids reach ", text.tokenizer->size(),
+  text.warnings.push_back(Cat(path, ": the tokenizer's ids reach ", text.tokenizer->size(),
                               ", past config.json's vocab_size ", rows->get<uint64_t>()));
 }
 
 // Other tools' vocabularies, which are not read.
 void WarnOfOtherTokenizers(const std::string& path, ModelText& text) {
-  for (const char* name : {"tokenizer.model", "spiece.model"}) {
+  for (const char* name :
+       {"tekken.json", "vocab.json", "qwen.tiktoken", "sentencepiece.bpe.model"}) {
     const std::string file = Cat(path, "/", name);
     std::error_code error;
     if (text.tokenizer != nullptr || !std::filesystem::exists(file, error)) continue;
@@ -176,19 +217,7 @@ absl::StatusOr<ModelText> LoadTextFiles(const std::string& path, const nlohmann:
 
   AddTemplateTokens(tokenizer, text.template_tokens);
   AddTemplateTokens(tokens, text.template_tokens);
-  const std::string jinja_path = Cat(path, "/chat_template.jinja");
-  const absl::StatusOr<std::string> source = ReadWholeFile(jinja_path, kMaxTemplateBytes);
-  if (source.ok()) {
-    SetTemplate(*source, jinja_path, text);
-  } else if (!absl::IsNotFound(source.status())) {
-    return source.status();
-  } else if (const auto in_config = TemplateIn(tokenizer); in_config.has_value()) {
-    SetTemplate(*in_config, tokenizer_path, text);
-  } else if (tokenizer.contains("chat_template")) {
-    text.warnings.push_back(Cat(tokenizer_path,
-                                ": chat_template is neither text nor a list with a "
-                                "default and is not used"));
-  }
+  SL_RETURN_IF_ERROR(ReadTemplates(path, tokenizer, text));
   return text;
 }
 
@@ -199,10 +228,15 @@ absl::StatusOr<ModelText> LoadDirectory(const std::string& path) {
 
 // A file without a vocabulary, as candle writes them, may have Hugging Face's files beside it.
 absl::StatusOr<ModelText> LoadFilesBeside(const std::string& path) {
-  std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty()) folder = ".";
-  std::error_code error;
-  if (!std::filesystem::exists(Cat(folder, "/tokenizer.json"), error)) return ModelText();
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  const std::string folder = parent.empty() ? std::string(".") : parent;
+  const auto has = [&folder](const char* name) {
+    std::error_code error;
+    return std::filesystem::exists(Cat(folder, "/", name), error);
+  };
+  if (!has("tokenizer.json") && !has("tokenizer.model") && !has("spiece.model")) {
+    return ModelText();
+  }
   SL_ASSIGN_OR_RETURN(const nlohmann::json config, ReadOptional(Cat(folder, "/config.json")));
   return LoadTextFiles(folder, config);
 }
@@ -220,6 +254,9 @@ absl::StatusOr<ModelText> LoadGguf(const std::string& path) {
     SetTemplate(*source, Cat(path, ": tokenizer.chat_template"), text);
   } else if (file->Find("tokenizer.chat_template") != nullptr) {
     text.warnings.push_back(Cat(path, ": tokenizer.chat_template is no text and is not used"));
+  }
+  if (const auto source = file->String("tokenizer.chat_template.tool_use"); source.has_value()) {
+    SetToolTemplate(*source, Cat(path, ": tokenizer.chat_template"), text);
   }
   return text;
 }
@@ -244,6 +281,7 @@ absl::StatusOr<ModelText> LoadModelText(const std::string& path) {
     }
   } else {
     text->chat_template = NotFound("the model has no tokenizer, so no chat");
+    text->tool_template.reset();
   }
   return text;
 }

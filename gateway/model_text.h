@@ -22,7 +22,8 @@ struct ModelText {
   // The model's chat template; not OK says why there is none that works.
   absl::StatusOr<jinja::Template> chat_template =
       NotFound("the model has no chat template: send text or token_ids instead");
-  Json template_tokens = Json::object();  // bos_token, eos_token, … as templates see them
+  std::optional<jinja::Template> tool_template;  // in its place where a request has `tools`
+  Json template_tokens = Json::object();         // bos_token, eos_token, … as templates see them
   SamplingDefaults defaults;
   std::vector<uint32_t> eos_ids;  // generation_config.json, config.json and the tokenizer together
   std::vector<std::string> warnings;  // lines for the operator: what was found and is not used

@@ -60,7 +60,7 @@ absl::StatusOr<std::vector<uint32_t>> Encode(const ModelText& text, std::string_
   if (text.tokenizer == nullptr) {
     return FieldError(field,
                       "the model has no tokenizer: it takes token_ids alone; for text, its "
-                      "tokenizer.json has to be beside its weights");
+                      "tokenizer.json or tokenizer.model has to be beside its weights");
   }
   auto ids = text.tokenizer->Encode(prompt, options);
   if (!ids.ok()) return AsFieldError(field, ids.status());
@@ -82,12 +82,17 @@ absl::StatusOr<jinja::Rendered> RenderPrompt(const ModelText& text, const v1::Ch
     auto parsed = jinja::Template::Parse(chat.chat_template());
     if (!parsed.ok()) return AsFieldError(kField, parsed.status());
     of_request = *std::move(parsed);
-  } else if (!text.chat_template.ok()) {
-    return AsFieldError("chat", text.chat_template.status());
   }
   SL_ASSIGN_OR_RETURN(const Json variables, TemplateVariables(text, chat));
-  auto rendered = (of_request.has_value() ? *of_request : *text.chat_template)
-                      .Render(variables, jinja::RenderOptions());
+  const jinja::Template* used = of_request.has_value() ? &*of_request : nullptr;
+  if (used == nullptr && text.tool_template.has_value() && !variables["tools"].is_null()) {
+    used = &*text.tool_template;
+  }
+  if (used == nullptr) {
+    if (!text.chat_template.ok()) return AsFieldError("chat", text.chat_template.status());
+    used = &*text.chat_template;
+  }
+  auto rendered = used->Render(variables, jinja::RenderOptions());
   if (!rendered.ok()) return AsFieldError("chat", rendered.status());
   return rendered;
 }

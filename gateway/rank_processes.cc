@@ -94,6 +94,7 @@ std::string RankProcesses::lost_rank() const {
 }
 
 void RankProcesses::Kill() {
+  killed_ = true;
   StopWatching();
   for (Rank& rank : ranks_) rank.process.Signal(SIGKILL);
 }
@@ -108,10 +109,23 @@ void RankProcesses::StopWatching() {
   }
 }
 
+// Whichever end was noticed first: one that was killed took the others along.
+void RankProcesses::NoteKilledRank() {
+  if (killed_ || ranks_.size() == 1) return;
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    const std::optional<ExitStatus> exit = ranks_[rank].process.Wait(std::chrono::nanoseconds(0));
+    if (!exit || !exit->signalled) continue;
+    std::lock_guard lock(mutex_);
+    lost_ = Cat("rank ", rank, " ended (", Describe(*exit), ")");
+    return;
+  }
+}
+
 std::optional<ExitStatus> RankProcesses::End(std::chrono::nanoseconds patience) {
   ranks_[0].link->channel().Close();
   (void)ranks_[0].process.Wait(patience);
   StopWatching();
+  NoteKilledRank();
   for (Rank& rank : ranks_) {
     if (!rank.process.Wait(std::min<std::chrono::nanoseconds>(patience, milliseconds(500)))) {
       rank.process.Signal(SIGKILL);

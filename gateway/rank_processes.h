@@ -40,7 +40,8 @@ class RankProcesses {
   const std::shared_ptr<WorkerLink>& leader() const { return ranks_[0].link; }
   // Whether the leader has ended, although its channel may not have noticed (it never attached).
   bool leader_ended();
-  // How another rank ended before the leader's channel closed; empty: none did.
+  // Which rank ended before the others, and how, if it was another one than the leader or was killed;
+  // after End. Empty: none.
   std::string lost_rank() const;
 
   void Kill();
@@ -58,10 +59,12 @@ class RankProcesses {
   absl::Status StartRank(int index, int group_fd);
   void Watch(int index);
   void StopWatching();
+  void NoteKilledRank();
 
   const Options options_;
   std::vector<Rank> ranks_;
   std::atomic<bool> ending_{false};
+  bool killed_ = false;  // by Kill
   mutable std::mutex mutex_;
   std::string lost_;
 };

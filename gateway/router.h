@@ -4,8 +4,8 @@
 //
 // One lock guards the queue, the groups and all live requests. While it is held, the router calls
 // only leaves: the worker ports (which never block), metrics, and the streams' own locks. Readers
-// are notified after it is released. Messages to a worker are sent under it, so they leave in the
-// order of what they mean.
+// are notified, and the trace is written, after it is released. Messages to a worker are sent under
+// it, so they leave in the order of what they mean.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// The router's other half: what the workers say, turned into the requests' events.
+// The router's second part: what the workers say, turned into the requests' events.
 #include <algorithm>
 #include <utility>
 

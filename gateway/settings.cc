@@ -2,17 +2,19 @@
 
 #include <absl/flags/flag.h>
 #include <absl/flags/usage.h>
-#include <absl/flags/usage_config.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <optional>
 
 #include "gateway/model_text.h"
 #include "shared/base/cores.h"
 #include "shared/base/flags.h"
 #include "shared/base/process.h"
+#include "shared/base/quoted.h"
 #include "shared/base/tcp_address.h"
 #include "shared/ipc/group_segment.h"
 
@@ -32,6 +34,8 @@ ABSL_FLAG(uint32_t, node_rank, 0,
 ABSL_FLAG(std::string, rendezvous, "",
           "HOST:PORT of node 0, where the ranks of several --nodes meet; anybody who reaches it is "
           "let in: private networks only");
+ABSL_FLAG(bool, expert_parallel, false,
+          "deal whole experts out to the --tensor-parallel workers, instead of cutting each");
 ABSL_FLAG(uint32_t, replicas, 1, "replicas of the model, 1 to 64");
 ABSL_FLAG(uint32_t, max_sequences, 256, "sequences that a replica runs at once");
 ABSL_FLAG(uint32_t, max_batch_tokens, 2048, "tokens of one step of a replica");
@@ -128,6 +132,19 @@ absl::Status CheckNodes(const Settings& settings) {
   return absl::OkStatus();
 }
 
+// The line that says `ready` ends with it.
+absl::Status CheckName(const std::string& name) {
+  if (OneLine(name) == name) return absl::OkStatus();
+  return InvalidArgument("--model-name ", Quoted(name),
+                         ": must be a line of at most 3000 bytes without control characters");
+}
+
+// What cannot be started at all is not tried again and again.
+absl::Status CheckProgram(std::string_view flag, const std::string& program) {
+  if (access(program.c_str(), X_OK) == 0) return absl::OkStatus();
+  return InvalidArgument(flag, " ", program, ": cannot be started: ", std::strerror(errno));
+}
+
 absl::Status Check(const Settings& settings) {
   if (settings.model.empty()) {
     return InvalidArgument("--model is missing: a .gguf file or a directory with config.json");
@@ -159,12 +176,10 @@ absl::Status Check(const Settings& settings) {
 }  // namespace
 
 absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] { return std::string("shardline-gateway " SHARDLINE_VERSION "\n"); };
-  absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage(
       "Serves a large language model over gRPC.\n\n  shardline-gateway --model PATH [flags]");
-  const std::vector<std::string> positional = ParseFlags(argc, argv);
+  const std::vector<std::string> positional =
+      ParseFlags(argc, argv, "shardline-gateway " SHARDLINE_VERSION);
   if (!positional.empty()) {
     return InvalidArgument("unexpected argument '", positional[0], "': flags begin with --");
   }
@@ -181,6 +196,7 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.nodes = absl::GetFlag(FLAGS_nodes);
   settings.node_rank = absl::GetFlag(FLAGS_node_rank);
   settings.rendezvous = absl::GetFlag(FLAGS_rendezvous);
+  settings.expert_parallel = absl::GetFlag(FLAGS_expert_parallel);
   settings.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   settings.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   settings.max_context = absl::GetFlag(FLAGS_max_context);
@@ -198,8 +214,10 @@ absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
   settings.load_limit_seconds = absl::GetFlag(FLAGS_load_limit_seconds);
   SL_RETURN_IF_ERROR(Check(settings));
   if (settings.model_name.empty()) settings.model_name = ModelNameOf(settings.model);
+  SL_RETURN_IF_ERROR(CheckName(settings.model_name));
   if (settings.worker_program.empty())
     settings.worker_program = ProgramBesideThisOne("shardline-worker");
+  SL_RETURN_IF_ERROR(CheckProgram("--worker-program", settings.worker_program));
   return settings;
 }
 
@@ -220,6 +238,7 @@ std::vector<std::string> WorkerArguments(const Settings& settings, uint64_t epoc
       Cat("--kv-cache-bytes=", settings.kv_cache_bytes),
       Cat("--memory-sharers=", settings.replicas),
       Cat("--no-kv-cache=", settings.no_kv_cache),
+      Cat("--expert-parallel=", settings.expert_parallel),
       Cat("--parent-pid=", getpid()),
   };
   if (settings.tensor_parallel > 1) {

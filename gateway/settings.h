@@ -20,6 +20,7 @@ struct Settings {
   uint32_t replicas = 1, tensor_parallel = 1;  // ranks of each replica
   uint32_t nodes = 1, node_rank = 0;           // hosts of the ranks; which of them this is
   std::string rendezvous;                      // where ranks meet over TCP; empty: in shared memory
+  bool expert_parallel = false;
   uint32_t max_sequences = 0, max_batch_tokens = 0, max_context = 0, threads = 0;
   uint32_t max_queued_requests = 0;
   uint64_t max_queued_tokens = 0, kv_cache_bytes = 0;

@@ -93,6 +93,7 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
     std::lock_guard lock(progress_mutex_);
     progress_.assign(options_.ranks, Progress{0, ""});
     shown_ = {-1, ""};
+    started_ = Clock::now();
   }
   last_message_ns_ = MonotonicNanoseconds();
   auto started = RankProcesses::Start({
@@ -121,8 +122,12 @@ Supervisor::End Supervisor::RunWorker(uint64_t epoch) {
   const milliseconds patience = end.served ? milliseconds(2000) : milliseconds(10000);
   end.exit = ranks.End(stopping_ ? milliseconds(500) : patience);
   end.why = ranks.lost_rank();
-  if (end.why.empty()) end.why = Message(status);
-  if (options_.ranks == 1 && end.exit) end.why = Cat(end.why, " (", Describe(*end.exit), ")");
+  if (!end.why.empty()) return end;
+  end.why = Message(status);
+  // What stood still was ended from here.
+  if (end.exit && !absl::IsDeadlineExceeded(status)) {
+    end.why = Cat(end.why, " (", Describe(*end.exit), ")");
+  }
   return end;
 }
 
@@ -155,8 +160,8 @@ absl::Status Supervisor::CheckProgress(bool served) const {
       static_cast<double>(MonotonicNanoseconds() - last_message_ns_.load()) * 1e-9;
   if (!served) {
     if (silence < options_.load_limit_seconds) return absl::OkStatus();
-    return Unavailable("it got no further with loading for ", static_cast<int64_t>(silence),
-                       " s (--load-limit-seconds)");
+    return DeadlineExceeded("it got no further with loading for ", static_cast<int64_t>(silence),
+                            " s (--load-limit-seconds)");
   }
   if (options_.first_rank > 0) {
     // Rank 0, elsewhere, says something within the limit, and this node's first rank passes it on;
@@ -169,8 +174,8 @@ absl::Status Supervisor::CheckProgress(bool served) const {
   if (since == 0) return absl::OkStatus();
   const double age = static_cast<double>(MonotonicNanoseconds() - since) * 1e-9;
   if (age < options_.step_limit_seconds) return absl::OkStatus();
-  return Unavailable("it got no further with its step for ", static_cast<int64_t>(age),
-                     " s (--step-limit-seconds)");
+  return DeadlineExceeded("it got no further with its step for ", static_cast<int64_t>(age),
+                          " s (--step-limit-seconds)");
 }
 
 absl::Status Supervisor::Dispatch(const Received& message, const std::shared_ptr<WorkerLink>& port,
@@ -220,15 +225,23 @@ void Supervisor::ShowProgress(int index, const Progress& progress) {
   last_message_ns_ = MonotonicNanoseconds();
   if (progress.phase.empty()) return;
   std::lock_guard lock(progress_mutex_);
+  if (options_.ranks > 1 && progress.fraction >= 1 && progress_[index].fraction < 1) {
+    metrics_->Startup(Cat("load_rank_", options_.first_rank + index), SecondsSince(started_));
+  }
   progress_[index] = progress;
   double least = progress.fraction;
+  int done = 0;
   for (const Progress& other : progress_) {
-    least = std::min(least, other.phase == progress.phase ? other.fraction : 0);
+    const double fraction = other.phase == progress.phase ? other.fraction : 0;
+    least = std::min(least, fraction);
+    done += fraction >= 1 ? 1 : 0;
   }
   if (progress.phase == shown_.phase && least < shown_.fraction + 0.2) return;
   shown_ = {least, progress.phase};
-  std::fprintf(stderr, "loading: %s %d %%\n", progress.phase.c_str(),
-               static_cast<int>(std::clamp(least, 0.0, 1.0) * 100));
+  const std::string ranks =
+      options_.ranks > 1 ? Cat(" (", done, " of ", options_.ranks, " ranks done)") : "";
+  std::fprintf(stderr, "loading%s: %s %d %%%s\n", which_.c_str(), progress.phase.c_str(),
+               static_cast<int>(std::clamp(least, 0.0, 1.0) * 100), ranks.c_str());
 }
 
 }  // namespace shardline

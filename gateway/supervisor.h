@@ -90,6 +90,7 @@ class Supervisor {
   std::mutex progress_mutex_;
   std::vector<Progress> progress_;  // of each rank
   Progress shown_{-1, ""};
+  Clock::time_point started_;  // when the ranks were
 };
 
 }  // namespace shardline

@@ -148,6 +148,9 @@ struct ScratchLimits {
   int64_t hidden = 0;    // the widest row of any call
 };
 
+// Rows whose packed elements stand among each other.
+inline constexpr int64_t kPackedRows = 16;
+
 struct Ops {
   std::string_view name;             // "cpu", "reference"
   std::string_view instruction_set;  // "scalar", "avx2", "avx512", "avx512_bf16"
@@ -155,6 +158,8 @@ struct Ops {
   size_t (*scratch_bytes)(const ScratchLimits& limits, int threads);
 
   // Packing. `w`: [n, k] of any float type, rows may be strided. The packed type is `type`.
+  // A matrix may be packed some rows at a time: a slice that begins at row r, a multiple of
+  // kPackedRows, goes to packed_bytes(type, r, k) behind the first.
   size_t (*packed_bytes)(DType type, int64_t n, int64_t k);
   void (*pack)(const View& w, DType type, void* memory, Packed* out);
 

@@ -3,7 +3,8 @@
 the minute), with the machine's read bandwidth between the runs. Medians are compared.
 
 Ours is measured through the whole server (gateway, gRPC, a client), llama.cpp as a library without any. Without
-llama.cpp (--peer-python) ours is measured alone.
+llama.cpp (--peer-python) ours is measured alone. With --tensor-parallel 1,2 ours is measured at each of these numbers of
+ranks, which share --threads.
 """
 
 import argparse
@@ -91,19 +92,19 @@ def table(rows):
         print("  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]))
 
 
-def report(flags, found, bandwidth, held, stored):
-    """Speeds, and for decoding what part of the bandwidth the weights' bytes make: 100 % is the roofline."""
-    rows = [["tokens/s", "ours", "% bandwidth"] + (["llama.cpp", "% bandwidth", "ours : llama.cpp"] if found["peer"] else [])]
-    for load in found["ours"][0]:
+def report(flags, found, bandwidth, sizes):
+    """Speeds, and for decoding what part of the bandwidth the weights' bytes make: 100 % is the roofline. What stands to
+    the right is compared with the first column."""
+    first, *others = found
+    rows = [["tokens/s", first, "% bandwidth"] + [cell for side in others for cell in (side, "% bandwidth", f"{first} : {side}")]]
+    for load in found[first][0]:
         row = [f"prefill, {flags.prefill_tokens} tokens" if load == "prefill" else f"{load.replace(' ', ', ')} at once"]
-        speeds = []
-        for side, size in (("ours", held), ("peer", stored)):
-            if not found[side]:
-                continue
-            speeds.append(statistics.median(one[load] for one in found[side]))
-            steps = None if load == "prefill" else speeds[-1] / int(load.split()[1])
-            row += [f"{speeds[-1]:.1f}", "-" if steps is None else f"{100 * steps * size / bandwidth / 1e9:.0f}"]
-        rows.append(row + ([f"{speeds[0] / speeds[1]:.2f}"] if len(speeds) == 2 else []))
+        speeds = {side: statistics.median(one[load] for one in rounds) for side, rounds in found.items()}
+        for side, speed in speeds.items():
+            steps = None if load == "prefill" else speed / int(load.split()[1])
+            row += [f"{speed:.1f}", "-" if steps is None else f"{100 * steps * sizes[side] / bandwidth / 1e9:.0f}"]
+            row += [] if side == first else [f"{speeds[first] / speed:.2f}"]
+        rows.append(row)
     table(rows)
 
 
@@ -118,22 +119,27 @@ def main():
     parser.add_argument("--peer-python", default=".venv-bench/bin/python", help="a Python with llama-cpp-python or cyllama")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--concurrency", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8])
+    numbers = lambda text: [int(part) for part in text.split(",")]
+    parser.add_argument("--tensor-parallel", type=numbers, default=[1], help="ranks; several numbers, such as 1,2, are compared")
+    parser.add_argument("--concurrency", type=numbers, default=[1, 8])
     parser.add_argument("--decode-tokens", type=int, default=64)
     parser.add_argument("--prefill-tokens", type=int, default=512)
     parser.add_argument("--runs", type=int, default=4, help="prompts in each round")
     flags = parser.parse_args()
-    if min(flags.threads, flags.rounds, flags.runs, *flags.concurrency) < 1 or flags.decode_tokens < 2 or flags.prefill_tokens < 1:
+    least = min(flags.threads, flags.rounds, flags.runs, flags.prefill_tokens, *flags.tensor_parallel, *flags.concurrency)
+    if least < 1 or flags.decode_tokens < 2:
         parser.error("numbers must be at least 1, --decode-tokens 2")
 
-    server = [str(BUILD / "bin" / "shardline-gateway"), f"--model={flags.model}", f"--threads={flags.threads}",
-              "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"]
+    servers = {"ours" if ranks == 1 else f"ours, {ranks} ranks": [
+        str(BUILD / "bin" / "shardline-gateway"), f"--model={flags.model}", f"--threads={max(1, flags.threads // ranks)}",
+        f"--tensor-parallel={ranks}", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"]
+        for ranks in dict.fromkeys(flags.tensor_parallel)}
     peer = [flags.peer_python, str(PEER), flags.model, f"--threads={flags.threads}",
             f"--concurrency={','.join(map(str, flags.concurrency))}", f"--decode-tokens={flags.decode_tokens}",
             f"--prefill-tokens={flags.prefill_tokens}", f"--runs={flags.runs}"]
     arithmetic, held, stored = weight_bytes(flags.model)
-    print(f"ours: {run(BUILD / 'bin' / 'shardline', '--version').strip()}, {arithmetic}, {held / 1e6:.0f} MB of weights\n"
-          f"  {shlex.join(server)}")
+    print(f"ours: {run(BUILD / 'bin' / 'shardline', '--version').strip()}, {arithmetic}, {held / 1e6:.0f} MB of weights")
+    print(*(f"  {shlex.join(server)}" for server in servers.values()), sep="\n")
     with_peer = pathlib.Path(flags.peer_python).exists()
     if with_peer:
         print(f"peer: {run(flags.peer_python, PEER, '--version').strip()}, {stored / 1e6:.0f} MB of weights\n  {shlex.join(peer)}")
@@ -143,23 +149,22 @@ def main():
               "  python3 -m venv .venv-bench && .venv-bench/bin/pip install llama-cpp-python")
     print(f"{flags.threads} threads; {os.cpu_count()} processors; load average before: {os.getloadavg()[0]:.1f}", flush=True)
 
-    found, probes = {"ours": [], "peer": []}, []
+    found = {side: [] for side in [*servers, *(["llama.cpp"] if with_peer else [])]}
+    probes = []
     probe = lambda: probes.append(float(run(BUILD / "tests" / "read_bandwidth", flags.threads)))
-    with gateway(server) as address:
+    with contextlib.ExitStack() as running:
+        addresses = {side: running.enter_context(gateway(server)) for side, server in servers.items()}
         for number in range(flags.rounds):
-            probe()
-            found["ours"].append(ours(address, flags))
-            tell(number, "ours", found)
-            probe()
-            if with_peer:
-                found["peer"].append(json.loads(run(*peer)))
-                tell(number, "peer", found)
+            for side in found:
+                probe()
+                found[side].append(ours(addresses[side], flags) if side in addresses else json.loads(run(*peer)))
+                tell(number, side, found)
     probe()
     bandwidth = statistics.median(probes)
     print(f"read bandwidth: {' '.join(f'{one:.1f}' for one in probes)}; median {bandwidth:.1f} GB/s")
     print(f"load average behind: {os.getloadavg()[0]:.1f} (ours and the peer make up to {flags.threads} of it; with more, other work "
           "was measured too)\n")
-    report(flags, found, bandwidth, held, stored)
+    report(flags, found, bandwidth, {side: held if side in servers else stored for side in found})
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import AutoConfig, DynamicCache, LlamaForCausalLM
 
+import golden_float8
 import golden_layouts
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -415,12 +416,13 @@ OLD_LATENTS = ("gguf_of_deepseek_v2_lite", "gguf_q4_0_old_latents")
 
 # Mixtures whose first draw has tokens for which two experts score nearly the same: rounding to a narrow type then
 # chooses the other one, in transformers as well, and no bound on the result holds.
-# The same with a recurrence whose state or stream comes near zero before it is normed.
+# The same with a recurrence whose state or stream comes near zero before it is normed; and with gguf_mixed_mamba, at one
+# token of whose first draw the scan's terms cancel: float32, also transformers', is 4.5e-4 from float64 there.
 OTHER_DRAWS = {"qwen2_moe": 1, "deepseek_moe": 1, "deepseek_moe_mixed": 3, "deepseek_v3": 3, "deepseek_v3_halves": 1,
                "mamba_biases": 6, "falcon_mamba": 8, "gguf_mixed_mixtral": 5, "gguf_mixed_qwen3_moe": 5,
                "gguf_mixed_qwen2_moe": 1, "gguf_mixed_granite_moe_shared": 1, "gguf_mixed_deepseek_moe": 1,
                "gguf_mixed_deepseek_v3": 2,
-               "gguf_mixed_mamba": 3}
+               "gguf_mixed_mamba": 3, "deepseek_v3_fp8": 1}
 
 
 def redraw(model, name):
@@ -583,6 +585,22 @@ def make_checkpoint(name, config, dtype, shards, layout=None):
         stored, tensors = layout(config, tensors)
         save_shards(folder, tensors, shards)
         (folder / "config.json").write_text(json.dumps(stored, indent=1) + "\n")
+
+
+def make_float8(name, config, quantisation, scale_type, kept):
+    folder = fresh(name)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    model = model_class(config)(AutoConfig.from_pretrained(folder)).to(torch.float32)
+    redraw(model, name)
+    tensors = {key: value for key, value in model.state_dict().items()
+               if not (key == "lm_head.weight" and model.config.tie_word_embeddings)}
+    if config["model_type"] in EXPERT_NAMES:
+        tensors = unstacked(tensors, config["model_type"])
+    stored, widened = golden_float8.stored_and_widened(tensors, quantisation, scale_type, kept)
+    save_shards(folder, widened, 1)
+    save_file(reference(lambda: load(folder, config), prompts_for(name, config)), folder / "reference.safetensors")
+    save_shards(folder, stored, 1)
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantisation}, indent=1) + "\n")
 
 
 DEEPSEEKS = {  # name -> changes
@@ -1238,6 +1256,9 @@ def main():
     for name, (config, dtype, layout) in golden_layouts.CHECKPOINTS.items():
         if not options.names or name in options.names:
             make_checkpoint(name, config, dtype, 1, layout)
+    for name, description in golden_float8.CHECKPOINTS.items():
+        if not options.names or name in options.names:
+            make_float8(name, *description)
     for name in golden_layouts.MPTS:
         if not options.names or name in options.names:
             folder, (config, tensors, model) = fresh(name), golden_layouts.make_mpt(name)

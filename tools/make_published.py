@@ -14,10 +14,12 @@ class, renamed. tensors.txt then has
     kv_bytes_per_token N         in bf16, all layers
     NAME [SHAPE]                 one line for all names that differ in numbers alone: "layers.{0-31}.norm.weight [4096]"
     unread NAME [SHAPE]          what files hold and no text model reads: vision, a tied head, old rotary tables
+with "f8 " or "f32 " before the name where the type is not bf16
 and gguf.txt, where llama.cpp has the architecture and GGUFS below names the model, metadata as "KEY TYPE VALUE" and the
 tensors of the converted file.
 """
 
+import collections
 import json
 import pathlib
 import re
@@ -54,6 +56,7 @@ BILLIONS = {
     "granite-3.1-1b-a400m": 1.335, "granite-3.1-3b-a800m": 3.30, "chatglm2-6b": 6.244, "chatglm3-6b": 6.244,
     "glm-4-9b-chat": 9.400, "mamba-130m": 0.1291, "mamba-370m": 0.3715, "mamba-790m": 0.7932, "mamba-1.4b": 1.372,
     "mamba-2.8b": 2.768, "falcon-mamba-7b": 7.273, "falcon-7b-first": 7.217, "falcon-40b-first": 41.836,
+    "falcon-rw-7b": 7.516, "helium-1-2b": 2.023, "replit-code-v1-3b": 2.600, "qwen3-8b-fp8": 8.191,
 }
 
 # Classes of transformers for files that it does not read itself: what to change in the configuration.
@@ -72,6 +75,8 @@ def equal_config(config):
         return config | {"architectures": ["StableLmForCausalLM"], "model_type": "stablelm", "use_qkv_bias": False}
     if architecture == "MPTForCausalLM":
         return config | {"architectures": ["MptForCausalLM"], "attn_config": {}}
+    if architecture == "ReplitLM":
+        return config | {"architectures": ["MptForCausalLM"], "model_type": "mpt"}
     if architecture == "ChatGLMModel":
         return LIKE_GLM | {"hidden_size": 4096, "num_attention_heads": 32, "pad_token_id": 0} | {
             new: config[old] for old, new in CHATGLM_KEYS.items()}
@@ -139,6 +144,8 @@ def with_published_names(tensors, config):
         hidden, kv_heads = config["d_model"], config["attn_config"]["kv_n_heads"]
         rows = hidden + 2 * kv_heads * (hidden // config["n_heads"])
         return {key: [rows, hidden] if key.endswith("Wqkv.weight") else shape for key, shape in tensors.items()}
+    if architecture == "ReplitLM":
+        return renamed(tensors, (r"norm_(\d|f)", r"ln_\1"), (r"ffn\.(up|down)_proj", r"mlp.mlp_\1"))
     if architecture == "ChatGLMModel":
         return renamed(
             fused_qkv(tensors), (r"^model\.embed_tokens", "transformer.embedding.word_embeddings"),
@@ -163,6 +170,18 @@ def stored_besides(name, tensors, config):
     if config.get("num_nextn_predict_layers"):
         return next_token_layer(tensors, config)
     return {}
+
+
+def has_eight_bits(name, config):
+    """Of the two methods' files: the linear layers, but for routers and heads."""
+    return "quantization_config" in config and re.search(r"_proj(_with_mqa)?\.weight$", name) and "eh_proj" not in name
+
+
+def scales(tensors, config):
+    """One for each block; DeepSeek's are f32, Qwen's bf16."""
+    rows, cols = config["quantization_config"]["weight_block_size"]
+    return {name + "_scale_inv": [-(-shape[0] // rows), -(-shape[1] // cols)]
+            for name, shape in tensors.items() if has_eight_bits(name, config)}
 
 
 def in_files(model):
@@ -233,7 +252,8 @@ def make(name):
     equal = equal_config(config)
     model_class = getattr(transformers, equal["architectures"][0])
     known = AutoConfig.for_model(equal["model_type"]).__class__
-    reference = known.from_dict({key: value for key, value in equal.items() if key != "architectures"})
+    reference = known.from_dict({key: value for key, value in equal.items()
+                                 if key not in ("architectures", "quantization_config")})
     with torch.device("meta"):
         model = model_class(reference)
     tensors = with_published_names(in_files(model), config)
@@ -245,8 +265,14 @@ def make(name):
     kv = kv_bytes_per_token(reference)
     if "kv_n_heads" in config.get("attn_config", {}):
         kv = kv * config["attn_config"]["kv_n_heads"] // config["n_heads"]
-    lines = [f"parameters {elements(text)}", f"kv_bytes_per_token {kv}", *folded(text)]
-    lines += [f"unread {line}" for line in folded(unread)]
+    def typed(tensors):
+        return [f"f8 {line}" if has_eight_bits(line.split(" ")[0], config) else line for line in folded(tensors)]
+
+    lines = [f"parameters {elements(text)}", f"kv_bytes_per_token {kv}", *typed(text)]
+    lines += [f"unread {line}" for line in typed(unread)]
+    if "quantization_config" in config:
+        kind = "f32 " if architecture_of(config) == "DeepseekV3ForCausalLM" else ""
+        lines += [kind + line for line in folded(scales(text | unread, config))]
     (FOLDER / name / "tensors.txt").write_text("\n".join(lines) + "\n")
     if name in GGUFS:
         make_gguf(name, tensors, config)
@@ -326,13 +352,13 @@ def gguf_tensors(tensors, config, architecture):
     kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
     layers = next(config[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if key in config)
     names = gguf.get_tensor_name_map(kinds[architecture], layers)
+    stacked = {key: re.sub(r"\.(experts|norms)\.\d+\.", r".\1.", key) for key in tensors}  # of all experts, of all heads
+    counts = collections.Counter(stacked.values())
     out = {}
     for key, shape in tensors.items():
-        stacked = re.sub(r"\.(experts|norms)\.\d+\.", r".\1.", key)  # of all experts, of all heads
-        if stacked != key:
-            key, count = stacked.replace(".norms", ""), sum(re.sub(r"\.(experts|norms)\.\d+\.", r".\1.", other) == stacked
-                                                            for other in tensors)
-            shape = [count, *shape]
+        if stacked[key] != key:
+            shape = [counts[stacked[key]], *shape]
+            key = stacked[key].replace(".norms", "")
         name = names.get_name(key, try_suffixes=(".weight", ".bias"))
         assert name, f"{architecture} has no name for {key}"
         out[name] = shape

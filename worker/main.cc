@@ -128,6 +128,7 @@ ModelOptions OptionsOf(const WorkerSettings& settings) {
   options.path = settings.model;
   options.dtype = settings.dtype;
   options.ops = &ChosenOps(settings);
+  options.expert_parallel = settings.expert_parallel;
   options.max_batch_tokens = settings.max_batch_tokens;
   options.max_context = settings.max_context;
   return options;
@@ -318,10 +319,11 @@ bool GroupEnded(const Worker& worker, const absl::Status& status) {
 }
 
 // All ranks have the same error or soon another for it: the first of the node tells, the others
-// keep their place until the gateway, which has seen that one end, closes theirs.
+// keep their place until the gateway, which has seen that one end, closes theirs. It may stand
+// still and tell nothing: it is waited for long only where its exit code decides what follows.
 int FailTogether(int code, const absl::Status& status, const Worker& worker, Channel& channel) {
   if (worker.settings.speaks()) return Fail(code, status);
-  (void)channel.Receive(seconds(30));
+  (void)channel.Receive(seconds(code == 2 ? 30 : 2));
   return code;
 }
 

@@ -17,6 +17,8 @@ ABSL_FLAG(int, channel_fd, -1, "the channel's descriptor, from the gateway");
 ABSL_FLAG(uint64_t, epoch, 0, "the channel's epoch");
 ABSL_FLAG(int, rank, 0, "this rank of the replica; rank 0 talks to the gateway's clients");
 ABSL_FLAG(int, ranks, 1, "ranks of the replica, each a process with its own part of the model");
+ABSL_FLAG(bool, expert_parallel, false,
+          "deal whole experts out to the ranks, instead of cutting each");
 ABSL_FLAG(int, group_fd, -1, "the group segment's descriptor, from the gateway; needed for ranks");
 ABSL_FLAG(int, nodes, 1, "hosts that the ranks run on");
 ABSL_FLAG(int, node_rank, 0, "which of them this is");
@@ -111,6 +113,7 @@ absl::StatusOr<WorkerSettings> WorkerSettingsFromCommandLine(int argc, char** ar
   settings.epoch = absl::GetFlag(FLAGS_epoch);
   settings.rank = absl::GetFlag(FLAGS_rank);
   settings.ranks = absl::GetFlag(FLAGS_ranks);
+  settings.expert_parallel = absl::GetFlag(FLAGS_expert_parallel);
   settings.parent_pid = absl::GetFlag(FLAGS_parent_pid);
   settings.memory_sharers = absl::GetFlag(FLAGS_memory_sharers);
   settings.threads = absl::GetFlag(FLAGS_threads);

@@ -20,6 +20,7 @@ struct WorkerSettings {
   int node_rank = 0, nodes = 1;
   std::string rendezvous;  // empty: all ranks meet in shared memory
   int rendezvous_fd = -1;  // rank 0's
+  bool expert_parallel = false;
   std::chrono::nanoseconds rank_limit{0};
   int parent_pid = 0;
   int threads = 0, max_sequences = 0, memory_sharers = 1;

@@ -33,6 +33,7 @@ absl::StatusOr<Terms> TermsOf(const WorkerSettings& settings, const ModelOptions
       {"the version", SHARDLINE_VERSION},
       {"--tensor-parallel", Cat(settings.ranks)},
       {"--nodes", Cat(settings.nodes)},
+      {"--expert-parallel", Cat(settings.expert_parallel)},
       {"--dtype", settings.dtype == "auto" ? Cat("auto (", dtype, ")") : settings.dtype},
       {"--max-sequences", Cat(settings.max_sequences)},
       {"--max-batch-tokens", Cat(settings.max_batch_tokens)},

@@ -85,7 +85,9 @@ absl::StatusOr<std::unique_ptr<Trace>> Trace::Begin(const std::string& path,
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return InvalidArgument(path, ": cannot be written: ", std::strerror(errno));
   std::unique_ptr<Trace> trace(new Trace(fd, process));
-  trace->Write("[\n");
+  if (write(fd, "[\n", 2) != 2) {
+    return InvalidArgument(path, ": cannot be written: ", std::strerror(errno));
+  }
   trace->NameProcess(",\n");
   {
     std::lock_guard lock(trace->mutex_);

@@ -68,7 +68,7 @@ enum SubmitFlags : uint32_t {
 struct SubmitHeader {
   RequestKey key;
   uint64_t trace_id[2];   // reserved
-  uint64_t deadline_ns;   // CLOCK_MONOTONIC; 0: none
+  uint64_t deadline_ns;   // reserved: the gateway itself ends what is late
   uint64_t salt_hash;     // reserved
   uint32_t model_id;      // reserved
   uint32_t adapter_id;    // reserved

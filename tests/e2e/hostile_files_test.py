@@ -210,6 +210,9 @@ class Config(HostileTest):
             "an endless architecture": self.config({"architectures": ["x" * 1000000]}, "architectures"),
             "lines": self.config({"architectures": ["a\nb\x1b[2J"]}, "architectures"),
             "quantised": self.config({"quantization_config": {"bits": 4}}, "quantization_config"),
+            **{f"quantised by {method!r}": self.config({"quantization_config": {"quant_method": method}}, "quantization_config.quant_method")
+               for method in ("gptq", "a\nb", 8)},
+            "blocks of nothing": self.config({"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 128]}}, "weight_block_size"),
             "rope of no type": rope(rope_type="spiral", factor=2.0), "of another kind": rope(rope_type=3), "rope that is a list": self.config({"rope_parameters": {"rope_type": []}}, "rope"),
             "an unknown key": rope(rope_type="linear", factor=2.0, twist=1), "no factor": rope(rope_type="linear"),
             **{f"factor {factor}": rope(rope_type="linear", factor=factor) for factor in (0, -1, "2", 1e39, None)},

@@ -115,7 +115,8 @@ class Tokenizer(HostileTest):
                 return path
             return lie, (name,)
 
-        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja"):
+        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json",
+                     "chat_template.jinja"):
             self.all_refused({f"{name}: {kind}": special(make, name) for kind, make in (
                 ("a pipe", os.mkfifo), ("a folder", os.mkdir), ("zeros", lambda path: path.symlink_to("/dev/zero")),
                 ("a circle", lambda path: path.symlink_to(path.name)))})

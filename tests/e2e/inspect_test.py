@@ -88,6 +88,15 @@ class Spec(unittest.TestCase):
                 self.assertIn(line, text)
             self.assertEqual(self.groups(text), ["3 2 24 8", "1 2 24 none"])
 
+    def test_weights_of_eight_bits(self):
+        text = self.spec("qwen3_fp8")
+        for line in ("quantisation F8_E4M3\n",
+                     "model.layers.*.self_attn.q_proj.weight (F8_E4M3, a scale for 128 x 128)\n",
+                     "model.layers.*.self_attn.o_proj.weight\n"):
+            self.assertIn(line, text)
+        types = {tensor["type"] for tensor in json.loads(inspect("--json", models.checkpoint("qwen3_fp8"))[1])["tensors"]}
+        self.assertEqual(types, {"BF16", "F8_E4M3"})
+
     def test_families(self):
         code, out, error = inspect("--families")
         self.assertEqual((code, error), (0, ""))

@@ -3,6 +3,7 @@
 // fuzzers use them through LLVMFuzzerCustomMutator, the replay test directly.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <random>
@@ -22,6 +23,30 @@ std::string MutateJson(std::string_view text, Random& random);
 std::string MutateSafetensors(std::string_view file, Random& random);
 // A GGUF file: a count, length, type, value, dimension or offset; whole entries; its end.
 std::string MutateGguf(std::string_view file, Random& random);
+
+// What rank 0 sends to the other ranks: a plan's rows, tokens, wanted ones and blocks, or a header.
+std::string MutatePlans(std::string_view orders, Random& random);
+// A chat template, or one of a list of them; after a NUL byte, its variables as JSON.
+std::string MutateTemplate(std::string_view text, Random& random);
+
+// Each template of a list: one a line, in {{ }} where it is an expression; a line that begins with
+// "# " is a comment, and ⏎ stands for a newline.
+template <typename Take>
+void ForEachTemplate(std::string_view list, Take take) {
+  constexpr std::string_view kNewline = "⏎";
+  for (size_t begin = 0; begin < list.size();) {
+    const size_t end = std::min(list.find('\n', begin), list.size());
+    std::string line(list.substr(begin, end - begin));
+    begin = end + 1;
+    if (line.empty() || line.starts_with("# ")) continue;
+    for (size_t at = 0; (at = line.find(kNewline, at)) != std::string::npos;) {
+      line.replace(at, kNewline.size(), "\n");
+    }
+    const bool tags = line.find("{{") != std::string::npos ||
+                      line.find("{%") != std::string::npos || line.find("{#") != std::string::npos;
+    take(tags ? line : "{{ " + line + " }}");
+  }
+}
 
 // What LLVMFuzzerCustomMutator has to return; keeps to `max_size`.
 template <typename Mutate>

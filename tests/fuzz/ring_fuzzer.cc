@@ -4,6 +4,8 @@
 #include "tests/shared/ipc/ring_fixture.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  if (!shardline::SurvivesHostileMemory(std::as_bytes(std::span(data, size)))) std::abort();
+  const auto bytes = std::as_bytes(std::span(data, size));
+  if (!shardline::SurvivesHostileMemory(bytes)) std::abort();
+  if (!shardline::SurvivesHostileMoves(bytes)) std::abort();
   return 0;
 }

@@ -1,6 +1,6 @@
-// Any bytes as a chat template: parsing and rendering end within their limits, in text whose input
-// ranges are in order, or in a one-line error. What follows a NUL byte are the variables, as JSON;
-// without one the template gets a conversation with tools.
+// Any bytes as a chat template, or as a list of them: parsing and rendering end within their
+// limits, in text whose input ranges are in order, or in a one-line error. What follows a NUL byte
+// are the variables, as JSON; without one the template gets a conversation with tools.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -8,14 +8,22 @@
 #include "gateway/text/jinja/template.h"
 #include "gateway/text/jinja/unicode.h"
 #include "gateway/text/jinja/variables.h"
+#include "shared/base/quoted.h"
 #include "shared/base/status.h"
+#include "tests/fuzz/mutate.h"
 
 namespace shardline::jinja {
 namespace {
 
 constexpr std::string_view kConversation = R"({
-  "bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": true, "n": 3, "f": -2.5,
-  "big": 340282366920938463463, "s": "Grüße, <b>\n 日本語\u2028 😀", "l": [3, "a", null, [1, 2]],
+  "bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": true, "n": 5, "f": 2.5,
+  "big": 1234567890123456789, "huge": 170141183460469231731687303715884105727, "neg": -7,
+  "t": true, "z": null, "e": "", "s": "Hello, World", "u": "Grüße, <b>\n ΑΣ ǆ 日本語\u2028 😀",
+  "multi": "line1\n  line2\n\nline4\r\nend\n", "l": [3, 1, 2], "ls": ["b", "A", "c"],
+  "mixed": [3, "a", null, [1, 2], {"k": 1.5}], "d": {"b": 1, "a": {"x": [1, 2]}, "items": "k"},
+  "deep": {"a": [{"b": {"c": 1}}]}, "links": "http://a.org/b?c=d&e, (www.x.org) <me@y.net>.",
+  "users": [{"name": "Bob", "age": 3, "tags": ["x"]}, {"name": "alice", "age": 2},
+            {"name": "Carl", "age": 3, "tags": []}],
   "messages": [
     {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Weather in Zürich?"},
     {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
@@ -40,6 +48,10 @@ RenderOptions Options() {
 void CheckError(const absl::Status& status) {
   if (status.code() != absl::StatusCode::kInvalidArgument) std::abort();
   if (Message(status).find('\n') != std::string::npos) std::abort();
+  // What a template itself says may have lines.
+  if (const auto raised = RaisedMessage(status); raised.has_value()) {
+    if (!Message(status).ends_with(OneLine(*raised, raised->size()))) std::abort();
+  }
 }
 
 void CheckRendered(const Rendered& rendered, const RenderLimits& limits) {
@@ -67,12 +79,22 @@ void Check(std::string_view source, std::string_view variables_text) {
 }  // namespace shardline::jinja
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using shardline::jinja::Check;
+  using shardline::jinja::kConversation;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const size_t end = text.find('\0');
-  if (end == std::string_view::npos) {
-    shardline::jinja::Check(text, shardline::jinja::kConversation);
+  if (text.starts_with("# ")) {
+    shardline::fuzz::ForEachTemplate(text,
+                                     [](std::string_view source) { Check(source, kConversation); });
+  } else if (end == std::string_view::npos) {
+    Check(text, kConversation);
   } else {
-    shardline::jinja::Check(text.substr(0, end), text.substr(end + 1));
+    Check(text.substr(0, end), text.substr(end + 1));
   }
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return shardline::fuzz::Apply(shardline::fuzz::MutateTemplate, data, size, max_size, seed);
 }

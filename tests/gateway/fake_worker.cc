@@ -3,8 +3,11 @@
 //   serve          as it should
 //   exit2          says a line on standard error and exits with 2, as for a bad model
 //   crash          dies at once, before it is ready
-//   hang           is ready, takes requests and finishes no step
+//   hang           is ready, takes requests and finishes no step; one that begins with 99 kills it
 //   stall          begins to load and gets no further
+//   die, halt      begins to load, then is killed (SIGKILL), stopped (SIGSTOP)
+//   follow         has loaded, and waits for rank 0, or for the other ranks
+//   die_late, halt_late    has loaded, then is killed, stopped
 //   slow           takes four seconds for its first step, and says all the while that it is at it
 //   nonsense       is ready, then sends a message that no worker sends
 // A prompt that begins with id 99 kills it (SIGKILL) after two tokens.
@@ -44,7 +47,11 @@ class FakeWorker {
       return 1;
     }
     Send(Progress{0.5, "pretending"});
-    if (mode_ == "stall") return channel_.Receive(seconds(60)).ok() ? 1 : 0;
+    if (mode_ == "stall") return AwaitEnd();
+    if (mode_ == "die" || mode_ == "halt") return Break();
+    Send(Progress{1, "pretending"});
+    if (mode_ == "follow") return AwaitEnd();
+    if (mode_ == "die_late" || mode_ == "halt_late") return Break();
     Ready ready;
     ready.family = "fake";
     ready.dtype = "f32";
@@ -66,6 +73,12 @@ class FakeWorker {
   }
 
  private:
+  int AwaitEnd() { return channel_.Receive(seconds(60)).ok() ? 1 : 0; }
+  int Break() {
+    kill(getpid(), mode_.starts_with("die") ? SIGKILL : SIGSTOP);
+    return AwaitEnd();  // if somebody lets it go on
+  }
+
   template <typename T>
   void Send(const T& message) {
     if (!channel_.Send(message, seconds(5)).ok()) std::exit(1);
@@ -76,6 +89,7 @@ class FakeWorker {
       case MessageKind::kSubmit:
         jobs_.push_back({*message.As<Submit>()});
         ++submitted_;
+        if (mode_ == "hang" && jobs_.back().submit.prompt[0] == 99) kill(getpid(), SIGKILL);
         break;
       case MessageKind::kCancel: {
         const RequestKey key = message.As<Cancel>()->key;

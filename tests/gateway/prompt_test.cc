@@ -56,16 +56,42 @@ constexpr char kTokenizer[] = R"({"model": {"type": "BPE", "vocab": {"a": 0, "b"
 TEST(ModelText, AnotherToolsVocabularyIsToldOf) {
   Directory directory;
   directory.Write("config.json", "{}");
-  directory.Write("tokenizer.model", "pieces");
+  directory.Write("tekken.json", "{}");
   auto text = LoadModelText(directory.path());
   ASSERT_TRUE(text.ok()) << text.status();
   ASSERT_EQ(text->warnings.size(), 1u);
-  EXPECT_NE(text->warnings[0].find("tokenizer.model: is not read"), std::string::npos);
+  EXPECT_NE(text->warnings[0].find("tekken.json: is not read"), std::string::npos);
   directory.Write("tokenizer.json", kTokenizer);
   text = LoadModelText(directory.path());
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_NE(text->tokenizer, nullptr);
   EXPECT_TRUE(text->warnings.empty());
+}
+
+TEST(ModelText, TheTemplateForToolsIsUsedWithTools) {
+  v1::ChatPrompt plain, with_tools;
+  for (v1::ChatPrompt* chat : {&plain, &with_tools}) chat->add_messages()->set_role("user");
+  with_tools.set_template_arguments_json(R"({"tools": [1]})");
+  const auto render = [](const std::string& path, const v1::ChatPrompt& chat) -> std::string {
+    const auto text = LoadModelText(path);
+    EXPECT_TRUE(text.ok()) << text.status();
+    const auto rendered = RenderPrompt(*text, chat, false);
+    return rendered.ok() ? rendered->text : Message(rendered.status());
+  };
+  Directory directory;
+  directory.Write("config.json", "{}");
+  directory.Write("tokenizer.json", kTokenizer);
+  directory.Write("tokenizer_config.json", R"({"chat_template": [
+      {"name": "tool_use", "template": "a{{ tools }}"}, {"name": "default", "template": "b"}]})");
+  EXPECT_EQ(render(directory.path(), plain), "b");
+  EXPECT_EQ(render(directory.path(), with_tools), "a[1]");
+  directory.Write("chat_template.jinja", "c");
+  EXPECT_EQ(render(directory.path(), plain), "c");
+  EXPECT_EQ(render(directory.path(), with_tools), "c");
+  std::filesystem::create_directory(directory.path() + "/additional_chat_templates");
+  directory.Write("additional_chat_templates/tool_use.jinja", "d");
+  EXPECT_EQ(render(directory.path(), plain), "c");
+  EXPECT_EQ(render(directory.path(), with_tools), "d");
 }
 
 TEST(ModelText, AGgufFileWithoutVocabularyTakesTheFilesBesideIt) {

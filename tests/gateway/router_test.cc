@@ -1,7 +1,10 @@
 // The router between scripted readers and a scripted worker.
 #include "gateway/router.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -762,6 +765,44 @@ class EchoingWorker : public WorkerPort {
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };
+
+// A disk that takes nothing holds up the one call that ends a request, not the router.
+TEST_F(RouterTest, TheTraceIsWrittenOutsideTheLock) {
+  const std::string path = testing::TempDir() + "/router_trace_" + std::to_string(getpid());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const int fd = open(path.c_str(), O_RDWR | O_NONBLOCK);
+  ASSERT_GE(fd, 0);
+  auto trace = Trace::Begin(path, "test");
+  ASSERT_TRUE(trace.ok()) << trace.status();
+  Start({.trace = trace->get()});
+  WorkerUp();
+  const auto live = Admit(Request(std::string(100'000, 'x')));  // more than the trace keeps back
+  std::vector<char> some(4096, ' ');
+  while (write(fd, some.data(), some.size()) > 0) continue;
+  std::thread worker([&] { Finish(live->key, FlatFinish::kLength); });
+  while (router->live_requests() > 0) std::this_thread::yield();
+  EXPECT_EQ(router->state().running, 0u);
+  EXPECT_NE(Admit(Request("another")), nullptr);
+
+  std::string written;
+  const auto take = [&] {
+    const ssize_t count = read(fd, some.data(), some.size());
+    if (count > 0) written.append(some.data(), static_cast<size_t>(count));
+    return count > 0;
+  };
+  std::atomic<bool> ended{false};
+  std::thread reader([&] {
+    while (!ended.load() || take()) take();
+  });
+  worker.join();
+  ended = true;
+  reader.join();
+  EXPECT_NE(written.find("xxx"), std::string::npos);
+  router->Abort("another");
+  trace->reset();
+  close(fd);
+  unlink(path.c_str());
+}
 
 TEST_F(RouterTest, ManyReadersAtOnceEachGetTheirOwnAnswer) {
   Start({.groups = 2, .stream = {.max_events = 8, .max_bytes = 1 << 20, .max_event_bytes = 8}});

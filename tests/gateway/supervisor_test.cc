@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <thread>
 
 #include "shared/base/clock.h"
 #include "tests/gateway/fake_tokenizer.h"
@@ -16,7 +18,8 @@ using std::chrono::seconds;
 
 class SupervisorTest : public testing::Test {
  protected:
-  // `modes`: of the first worker, the second, …; the last one holds for the rest.
+  // `modes`: of the first worker, the second, …; the last one holds for the rest. With several
+  // ranks they are rank 0's; `follower_modes` are those of the others.
   void Start(std::vector<std::string> modes, double step_limit_seconds = 60,
              double load_limit_seconds = 60, int group = 0, int replicas = 1) {
     router = std::make_unique<Router>(
@@ -26,10 +29,11 @@ class SupervisorTest : public testing::Test {
     options.group = group;
     options.replicas = replicas;
     options.program = FAKE_WORKER;
-    options.arguments = [modes, replicas](uint64_t epoch, int) {
+    options.ranks = follower_modes.empty() ? 1 : 2;
+    options.arguments = [modes, replicas, followers = follower_modes](uint64_t epoch, int rank) {
       const size_t start = (epoch - 1) / static_cast<size_t>(replicas);
-      const size_t at = std::min(start, modes.size() - 1);
-      return std::vector<std::string>{Cat("--epoch=", epoch), modes[at]};
+      const std::vector<std::string>& own = rank == 0 ? modes : followers;
+      return std::vector<std::string>{Cat("--epoch=", epoch), own[std::min(start, own.size() - 1)]};
     };
     options.step_limit_seconds = step_limit_seconds;
     options.load_limit_seconds = load_limit_seconds;
@@ -119,6 +123,7 @@ class SupervisorTest : public testing::Test {
     return ended;
   }
 
+  std::vector<std::string> follower_modes;  // empty: there are none
   FakeTokenizer tokenizer;
   Metrics metrics;
   std::unique_ptr<Router> router;
@@ -243,9 +248,75 @@ TEST_F(SupervisorTest, AWorkerThatFinishesNoStepIsReplaced) {
 TEST_F(SupervisorTest, AWorkerThatStopsLoadingIsReplaced) {
   Start({"stall", "serve"}, 60, /*load_limit_seconds=*/0.3);
   ASSERT_TRUE(AwaitReady());
-  EXPECT_EQ(router->state().ready.header.epoch, 2u);
-  EXPECT_EQ(lives, (std::vector<bool>{false, true}));
+  EXPECT_GE(router->state().ready.header.epoch, 2u);
+  EXPECT_FALSE(lives.front());
+  EXPECT_TRUE(lives.back());
 }
+
+TEST_F(SupervisorTest, TheProgressOfRanksIsToldAndMeasured) {
+  testing::internal::CaptureStderr();
+  follower_modes = {"follow"};
+  Start({"serve"}, 60, 60, /*group=*/1, /*replicas=*/2);
+  EXPECT_TRUE(AwaitReady());
+  const auto measured = [this] {
+    const auto phases = metrics.Snapshot().startup_seconds;
+    return phases.contains("load_rank_0") && phases.contains("load_rank_1");
+  };
+  for (const auto limit = Clock::now() + seconds(30); !measured() && Clock::now() < limit;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_TRUE(measured());
+  supervisor->Stop();
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("loading of replica 1: pretending 0 % (0 of 2 ranks done)\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("loading of replica 1: pretending 100 % (2 of 2 ranks done)\n"),
+            std::string::npos)
+      << text;
+}
+
+// How one of two ranks is lost while the other waits for it.
+struct Loss {
+  std::string leader, follower;
+};
+class LostWhileLoading : public SupervisorTest, public testing::WithParamInterface<Loss> {};
+
+// At the first start and at a later one; a request that waits all the while is answered after it.
+TEST_P(LostWhileLoading, TheGroupStartsAgain) {
+  const auto& [leader, follower] = GetParam();
+  follower_modes = {follower, "follow", follower, "follow"};
+  Start({leader, "hang", leader, "serve"}, 60, /*load_limit_seconds=*/1);
+  ASSERT_TRUE(AwaitReady());
+  EXPECT_GE(router->state().ready.header.epoch, 2u);
+
+  std::vector<std::shared_ptr<LiveRequest>> running;
+  for (int i = 0; i < 4; ++i) running.push_back(Ask({'a'}));
+  const auto kills = Ask({99}), waits = Ask({'o', 'k'});
+  ASSERT_EQ(router->state().queued, 2u);
+  ASSERT_EQ(router->Abort(running.back()->id), 1u);
+  running.back() = kills;
+  for (const auto& request : running) {
+    std::vector<v1::GenerateEvent> events;
+    ASSERT_TRUE(ReadAll(*request, events));
+    EXPECT_EQ(events.back().error().code(), v1::ERROR_CODE_WORKER_LOST);
+  }
+  std::vector<v1::GenerateEvent> events;
+  ASSERT_TRUE(ReadAll(*waits, events));
+  EXPECT_EQ(events.back().finished().reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(events.back().finished().usage().output_tokens(), 2u);
+  EXPECT_GE(router->state().ready.header.epoch, 4u);
+  EXPECT_GE(metrics.Snapshot().worker_restarts, 3u);
+  EXPECT_EQ(exit_code, 0);
+}
+INSTANTIATE_TEST_SUITE_P(OfEachRank, LostWhileLoading,
+                         testing::Values(Loss{"die", "follow"}, Loss{"halt", "follow"},
+                                         Loss{"stall", "die"}, Loss{"stall", "halt"},
+                                         Loss{"die_late", "follow"}, Loss{"follow", "die_late"},
+                                         Loss{"follow", "halt_late"}),
+                         [](const auto& info) {
+                           return Cat(info.param.leader, "_", info.param.follower);
+                         });
 
 TEST_F(SupervisorTest, AWorkerThatIsAtALongStepIsLeftAlone) {
   Start({"slow"}, /*step_limit_seconds=*/3);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -51,6 +52,27 @@ void CheckProduct(const Ops& ops, const Types& types, int64_t m, int64_t n, int6
       // 1e-5 of the magnitudes summed, and the rounding of the result.
       ASSERT_NEAR(y.Get(i * n + j), sum, 1e-5 * magnitude + HalfUlp(types.y, sum) * 1.01)
           << "at " << i << ", " << j;
+    }
+  }
+}
+
+TEST(Pack, SomeRowsAtATimeGiveTheSameBytes) {
+  for (const Ops* ops : AllCpuOps()) {
+    for (const DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
+      for (const int64_t k : {33, 64}) {
+        const int64_t n = 5 * kPackedRows + 3, step = 2 * kPackedRows;
+        Tensor w(DType::kF32, {n, k});
+        w.Random(5);
+        const Weights whole(*ops, w, type);
+        std::vector<unsigned char> sliced(whole.packed.bytes);
+        for (int64_t row = 0; row < n; row += step) {
+          Packed slice;
+          ops->pack(w.view().Rows(row, std::min(step, n - row)), type,
+                    sliced.data() + ops->packed_bytes(type, row, k), &slice);
+        }
+        EXPECT_EQ(std::memcmp(sliced.data(), whole.packed.data, sliced.size()), 0)
+            << Name(*ops, {type, type, type}, 0, n, k);
+      }
     }
   }
 }

@@ -65,6 +65,8 @@ void AddModelOptions(Options& options, Flags& flags) {
                [&](const std::string& text) { plan.path = text; });
   AddCount(options, "tensor-parallel", "ranks that share the model (default 1)", 1, kMostRanks,
            [&](int64_t n) { plan.ranks = static_cast<int>(n); });
+  options.Switch("expert-parallel", "ranks have whole experts, instead of a part of each",
+                 [&](bool value) { plan.expert_parallel = value; });
   options.Text("dtype", "TYPE", "auto, f32, bf16 or f16 (default auto)",
                [&](const std::string& text) { plan.dtype = text; });
   AddCount(options, "max-context", "longest prompt + output (default: the model's)", 1,

@@ -179,7 +179,8 @@ Json RankJson(const PlanOptions& options, const RankFigures& rank) {
 void WritePlanTables(const PlanOptions& options, const ModelPlan& plan, std::ostream& out) {
   const ModelInfo& info = plan.info;
   out << info.family << ", " << Parameters(info.parameters) << " parameters, " << NameOf(info.dtype)
-      << ", " << options.ranks << (options.ranks == 1 ? " rank" : " ranks");
+      << ", " << options.ranks << (options.ranks == 1 ? " rank" : " ranks")
+      << (options.expert_parallel ? " with whole experts" : "");
   if (!options.device.name.empty()) out << " on " << options.device.name;
   out << "\n\n";
   WriteRanks(options, plan, out);
@@ -198,6 +199,7 @@ void WritePlanJson(const PlanOptions& options, const ModelPlan& plan, std::ostre
                {"layers", info.layers},
                {"context_tokens", info.context_tokens},
                {"tensor_parallel", options.ranks},
+               {"expert_parallel", options.expert_parallel},
                {"ranks", Json::array()},
                {"contexts", Json::array()},
                {"decode", Json::array()}};

@@ -122,9 +122,10 @@ int Tokenize(const Arguments& arguments, Streams& streams) {
   Options options("tokenize", "tokenize [--tokenizer FILE] [--lines] < TEXT",
                   "Prints the token ids of standard input, taken byte for byte, as {\"ids\":[…]}.");
   AddTarget(options, flags.target);
-  options.Text("tokenizer", "FILE",
-               "a .gguf file, a tokenizer.json or its directory: no server is asked",
-               [&](const std::string& text) { flags.tokenizer = text; });
+  options.Text(
+      "tokenizer", "FILE",
+      "a .gguf file, a tokenizer.json, a .model file or their directory: no server is asked",
+      [&](const std::string& text) { flags.tokenizer = text; });
   options.Switch("add-special-tokens", "BOS and EOS as the vocabulary wants them (default true)",
                  [&](bool value) { flags.add_special_tokens = value; });
   options.Switch("parse-special-tokens",

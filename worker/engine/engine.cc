@@ -29,7 +29,6 @@ absl::Status Engine::Run() {
 
 absl::Status Engine::Round(std::chrono::nanoseconds wait) {
   SL_RETURN_IF_ERROR(Receive(IdleWait(wait)));
-  SL_RETURN_IF_ERROR(ExpireDeadlines());
   scheduler_.RemoveEnded();
   if (shut_down_) return absl::OkStatus();
 

@@ -58,7 +58,6 @@ class Engine {
   absl::Status Handle(const Shutdown&);
   absl::Status CheckSubmit(const Submit& submit) const;
   absl::Status Start(std::unique_ptr<Sequence> sequence, const Submit& submit);
-  absl::Status ExpireDeadlines();
   std::chrono::nanoseconds IdleWait(std::chrono::nanoseconds wait) const;
 
   // Times a part of a step for the trace, if there is one.

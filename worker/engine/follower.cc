@@ -40,7 +40,9 @@ absl::Status Follower::Step() {
 
 absl::Status Follower::Compute() {
   try {
-    if (!state_.Fits(plan_.blocks)) return Internal("a plan's blocks do not exist on this rank");
+    if (!state_.Fits(plan_)) {
+      return Internal("a plan's sequence slots or blocks do not exist on this rank");
+    }
     state_.Apply(plan_.blocks);
     SL_RETURN_IF_ERROR(model_.Forward(plan_, state_));
     const auto wanted = static_cast<int64_t>(plan_.wanted.size());

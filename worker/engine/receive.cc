@@ -13,17 +13,10 @@ constexpr uint32_t kMaxOutputs = 128;  // of one request
 
 }  // namespace
 
-// How long to wait for messages: not at all while something can run, else until the next deadline.
+// How long to wait for messages: not at all while something can run.
 std::chrono::nanoseconds Engine::IdleWait(std::chrono::nanoseconds wait) const {
   if (changed_ || scheduler_.anything_runnable()) return std::chrono::nanoseconds(0);
   if (options_.followers != nullptr) wait = std::min(wait, options_.follower_interval);
-  const uint64_t now = port_.NowNs();
-  for (const auto& sequence : scheduler_.sequences()) {
-    const uint64_t deadline = sequence->header.deadline_ns;
-    if (deadline == 0) continue;
-    const uint64_t left = deadline > now ? deadline - now : 0;
-    wait = std::min(wait, std::chrono::nanoseconds(std::min<uint64_t>(left, INT64_MAX)));
-  }
   return wait;
 }
 
@@ -128,16 +121,6 @@ absl::Status Engine::Handle(const Resume& resume) {
 
 absl::Status Engine::Handle(const Shutdown&) {
   shut_down_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status Engine::ExpireDeadlines() {
-  const uint64_t now = port_.NowNs();
-  for (const auto& sequence : scheduler_.sequences()) {
-    const uint64_t deadline = sequence->header.deadline_ns;
-    if (sequence->ended || deadline == 0 || now < deadline) continue;
-    SL_RETURN_IF_ERROR(Fail(*sequence, FlatError::kDeadline, "the deadline has passed"));
-  }
   return absl::OkStatus();
 }
 

@@ -34,13 +34,16 @@ void LatentAttentionLayer::Declare(const std::string& prefix, WeightPlan& plan) 
   kv_a_.Declare({{prefix + ".kv_a", {"kv_latent_and_key", key_dim_, 0}}}, hidden, spec_.bias, plan);
   kv_norm_.Declare(prefix + ".kv_norm", plan);
   const Axis nope{"nope", spec_.nope_dim, 0}, value{"value", spec_.value_dim, 0};
-  for (int64_t h = 0; h < heads_; ++h) {
-    ExpertPlace place{
-        .index = first + h, .count = spec_.heads, .rows = spec_.nope_dim + spec_.value_dim};
-    plan.Matrix(&k_b_[h],
+  for (int64_t h = 0; h < spec_.heads; ++h) {
+    const bool own = h >= first && h < first + heads_;
+    ExpertPlace place{.index = h,
+                      .count = spec_.heads,
+                      .rows = spec_.nope_dim + spec_.value_dim,
+                      .elsewhere = !own};
+    plan.Matrix(own ? &k_b_[h - first] : nullptr,
                 {{.name = prefix + ".k_b.weight", .axes = {latent, nope}, .expert = place}});
     place.first = spec_.nope_dim;
-    plan.Matrix(&v_b_[h],
+    plan.Matrix(own ? &v_b_[h - first] : nullptr,
                 {{.name = prefix + ".v_b.weight", .axes = {value, latent}, .expert = place}});
   }
   const Axis values = plan.Cut({"heads", spec_.heads * spec_.value_dim, spec_.value_dim});

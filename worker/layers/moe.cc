@@ -15,9 +15,16 @@ MoeLayer::MoeLayer(const Moe& spec, int64_t hidden)
 }
 
 void MoeLayer::Declare(const std::string& prefix, WeightPlan& plan) {
-  const Axis inner = plan.Cut(FfnAxis(spec_.inner, plan.split)), hidden{"hidden", hidden_, 0};
+  const Axis experts{"experts", spec_.experts, 0}, hidden{"hidden", hidden_, 0};
+  Axis dealt = experts, inner = FfnAxis(spec_.inner, plan.split);
+  if (plan.whole_experts) {
+    dealt.granule = 1;
+    inner.granule = 0;
+  }
+  dealt = plan.Cut(dealt);
+  inner = plan.Cut(inner);
+  own_ = {dealt.begin(), dealt.begin() + dealt.local()};
   inner_ = inner.local();
-  const Axis experts{"experts", spec_.experts, 0};
   router_.Declare({{prefix + ".router", experts}}, hidden, false, plan);
   plan.matrices.back().in_f32 = spec_.router.in_f32;
   if (spec_.router.choice_bias) {
@@ -25,7 +32,8 @@ void MoeLayer::Declare(const std::string& prefix, WeightPlan& plan) {
                 {{.name = prefix + ".choice.bias", .axes = {experts}, .form = VectorForm::kExact}});
   }
   for (int64_t e = 0; e < spec_.experts; ++e) {
-    const ExpertPlace place{e, spec_.experts};
+    const ExpertPlace place{
+        .index = e, .count = spec_.experts, .elsewhere = e < own_.begin || e >= own_.end};
     experts_[e].gate_up.Declare(
         {{prefix + ".expert_gate", inner, 0, place}, {prefix + ".expert_up", inner, 0, place}},
         hidden, false, plan);
@@ -126,8 +134,9 @@ absl::Status MoeLayer::Forward(const StepContext& step, Workspace workspace, con
   Route(step, x, buffers);
   SortByExpert(buffers);
   std::memset(buffers.sum.data, 0, buffers.sum.bytes());
-  for (int64_t e = 0, first = 0; e < spec_.experts; ++e) {
-    const int64_t end = buffers.ends.as<uint32_t>()[e];
+  const auto* ends = buffers.ends.as<uint32_t>();
+  for (int64_t e = own_.begin, first = e > 0 ? ends[e - 1] : 0; e < own_.end; ++e) {
+    const int64_t end = ends[e];
     if (end > first) RunExpert(step, experts_[e], x, first, end - first, buffers);
     first = end;
   }

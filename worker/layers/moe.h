@@ -1,8 +1,9 @@
 // A mixture of experts: a router picks some of many gated MLPs for every token, and their results
 // are summed by the router's weights; a shared MLP may run for all tokens beside them. Tokens are
 // sorted by expert once; a token's own experts are summed in ascending order, so its bits do not
-// depend on its neighbours. Sources: https://arxiv.org/abs/2101.03961,
-// https://arxiv.org/abs/2401.06066
+// depend on its neighbours. Of several ranks each has a part of every expert, or some experts as a
+// whole (WeightPlan::whole_experts); either way their results' sum is the layer's.
+// Sources: https://arxiv.org/abs/2101.03961, https://arxiv.org/abs/2401.06066
 #pragma once
 
 #include <optional>
@@ -66,7 +67,8 @@ class MoeLayer final : public Layer {
 
   Moe spec_;
   int64_t hidden_;
-  int64_t inner_ = 0;  // on this rank
+  int64_t inner_ = 0;  // of an expert, on this rank
+  AxisRange own_;      // experts of this rank; of others nothing is loaded
   Linear router_;
   View choice_bias_;  // [experts] f32
   std::vector<Expert> experts_;

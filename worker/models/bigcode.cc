@@ -39,7 +39,6 @@ void MakeBigcode(ModelSpec& spec, Activation activation) {
 }
 
 ModelSpec BigcodeFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireFalse(config, {"add_cross_attention"});
   ModelSpec spec = DenseFromHf(config, kDefaults, kKeys);
   MlpOf(spec.blocks[0]).inner = config.Int("n_inner", 1, kMostHidden, 4 * spec.hidden);

@@ -32,7 +32,6 @@ constexpr HfKeys kKeys{.vocabulary = "padded_vocab_size",
 // What the code could do besides, and no published checkpoint of these does. The first ChatGLM has
 // this architecture's name and another one's blocks.
 void RefuseOtherChatglms(HfConfig& config) {
-  RefuseQuantised(config);
   for (const std::string_view key : {"position_encoding_2d", "inner_hidden_size"}) {
     if (config.Has(key)) config.Refuse(key, "is of the first ChatGLM, which is not served");
   }

@@ -91,6 +91,7 @@ Decoder::Decoder(ModelSpec spec, const ModelOptions& options, DType type)
                   .logit_cap = static_cast<float>(spec_.logit_cap)}),
       final_norm_(spec_.final_norm, spec_.hidden) {
   plan_.split = {options_.group->rank(), options_.group->size()};
+  plan_.whole_experts = options_.expert_parallel;
   embedding_.Declare(plan_);
   blocks_.reserve(spec_.blocks.size());  // the plan points into blocks
   for (size_t i = 0; i < spec_.blocks.size(); ++i) {

@@ -38,7 +38,6 @@ void AddExperts(HfConfig& config, ModelSpec& spec) {
 }
 
 ModelSpec DeepseekFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   if (config.String("scoring_func", "softmax") != "softmax") {
     config.Refuse("scoring_func", "is not softmax");

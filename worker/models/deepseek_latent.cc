@@ -93,7 +93,6 @@ LatentAttention LatentFromGguf(GgufConfig& config, const Checkpoint& checkpoint,
 
 ModelSpec DeepseekFromHf(HfConfig& config, const DeepseekDefaults& defaults, RopeStyle style,
                          const Router& router) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, defaults.sizes, {.head_dim = "qk_rope_head_dim"});
   LatentAttention attention = LatentFromHf(config, spec, AttentionOf(spec.blocks[0]));

@@ -70,6 +70,10 @@ ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys
   return spec;
 }
 
+int64_t NextTokenLayers(GgufConfig& config) {
+  return config.Int("*.nextn_predict_layers", 0, kMostLayers, 0);
+}
+
 // What GGUF's metadata leaves out (biases, a tied head) shows in which tensors there are.
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts) {
   if (!experts && config.Int("*.expert_count", 0, kMostExperts, 0) > 0) {
@@ -96,7 +100,12 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   const double eps = config.Float(
       config.Has(kLayerNorm) ? kLayerNorm : "*.attention.layer_norm_rms_epsilon", 0, kMostEps);
   const NormSpec norm{.norm{static_cast<float>(eps)}};
-  ModelSpec spec = MakeSpec(attention, mlp, norm, config.Int("*.block_count", 1, kMostLayers));
+  const int64_t blocks = config.Int("*.block_count", 1, kMostLayers);
+  const int64_t further = NextTokenLayers(config);
+  if (further >= blocks) {
+    config.Refuse("*.nextn_predict_layers", Cat(further, " is not less than block_count ", blocks));
+  }
+  ModelSpec spec = MakeSpec(attention, mlp, norm, std::max<int64_t>(1, blocks - further));
   const StoredTensor* embedding = checkpoint.Find("token_embd.weight");
   spec.vocabulary = config.Int("*.vocab_size", 1, kMostVocabulary,
                                embedding != nullptr ? embedding->rows() : kMostVocabulary);
@@ -104,12 +113,6 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   spec.context = config.Int("*.context_length", 1, kMostContext, kUnstatedContext);
   spec.tied_head = checkpoint.Find("output.weight") == nullptr;
   return spec;
-}
-
-void RefuseQuantised(HfConfig& config) {
-  if (!config.Has("quantization_config")) return;
-  config.Refuse("quantization_config",
-                "is not served: give the unquantised checkpoint or a GGUF file");
 }
 
 void RequireActivation(HfConfig& config, std::string_view key,

@@ -35,6 +35,8 @@ struct HfKeys {
 ModelSpec DenseFromHf(HfConfig& config, const HfDefaults& defaults, const HfKeys& keys = {});
 // `experts`: whether the family may have mixtures of them, which it places itself.
 ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool experts = false);
+// How many of the last blocks predict further tokens and are not read.
+int64_t NextTokenLayers(GgufConfig& config);
 
 // The attention and the MLP of the first block: what to change before Spread.
 Attention& AttentionOf(Block& block);
@@ -44,9 +46,7 @@ void UseLayerNorm(ModelSpec& spec, bool weight, bool bias);
 // Makes all blocks like the first.
 void Spread(ModelSpec& spec);
 
-// Notes what makes another model of the file: weights quantised by another scheme, an activation
-// other than `activation` under `key`.
-void RefuseQuantised(HfConfig& config);
+// Notes an activation other than those of `served` under `key`.
 void RequireActivation(HfConfig& config, std::string_view key,
                        const std::vector<std::string>& served);
 // The activation under `key`, by transformers' name.

@@ -170,6 +170,10 @@ std::string StoredText(const WeightSlot& slot, const Source& source) {
     text += Cat(" rows ", source.first, "-", source.first + source.run - 1);
     if (source.run != rows) text += Cat(" of every ", source.stride);
   }
+  if (const auto& scales = source.tensor->scales) {
+    text += Cat(" (", source.tensor->type_name, ", a scale for ", scales->rows, " x ", scales->cols,
+                ")");
+  }
   return text + (source.order == RowOrder::kInterleavedHeads ? " (heads interleaved)" : "");
 }
 

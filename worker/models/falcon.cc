@@ -38,7 +38,6 @@ Residual ResidualOf(HfConfig& config, bool groups) {
 }
 
 ModelSpec FalconFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireFalse(config, {"apply_residual_connection_post_layernorm"});
   HfKeys keys{.inner = "", .kv_heads = "", .head_dim = "", .norm_eps = "layer_norm_epsilon"};
   // Configurations of before July 2023 have other keys, and tell grouped heads by the model's type.

@@ -21,7 +21,6 @@ void MakeGemma(ModelSpec& spec, VectorForm form) {
 }
 
 void RefuseForeignGemmaKeys(HfConfig& config) {
-  RefuseQuantised(config);
   if (config.Bool("use_bidirectional_attention", false)) {
     config.Refuse("use_bidirectional_attention", "is not served");
   }
@@ -36,6 +35,10 @@ double GemmaScale(const ModelSpec& spec, size_t largest) {
   const int64_t divisor =
       spec.blocks.size() == largest ? spec.hidden / attention.heads : attention.head_dim;
   return 1.0 / std::sqrt(static_cast<double>(divisor));
+}
+
+double GemmaCap(HfConfig& config, std::string_view key, double fallback) {
+  return config.IsNull(key) ? 0 : config.Float(key, 0, kMostFactor, fallback);
 }
 
 std::vector<bool> GemmaSlidingLayers(GgufConfig& config, size_t layers, int64_t fallback) {

@@ -32,21 +32,16 @@ void SpreadLayers(ModelSpec& spec, const std::vector<bool>& sliding, int64_t win
   }
 }
 
-// Null means no cap, and is not the class's default.
-double HfCap(HfConfig& config, std::string_view key, double fallback) {
-  return config.IsNull(key) ? 0 : config.Float(key, 0, kMostFactor, fallback);
-}
-
 ModelSpec Gemma2FromHf(HfConfig& config) {
   RefuseForeignGemmaKeys(config);
   RequireActivation(config, "hidden_activation", {"gelu_pytorch_tanh"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   MakeGemma(spec, VectorForm::kPlusOne);
-  spec.logit_cap = HfCap(config, "final_logit_softcapping", kLogitCap);
+  spec.logit_cap = GemmaCap(config, "final_logit_softcapping", kLogitCap);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.scale = GemmaScale(config);
-  attention.score_cap = HfCap(config, "attn_logit_softcapping", kScoreCap);
+  attention.score_cap = GemmaCap(config, "attn_logit_softcapping", kScoreCap);
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
   if (config.IsNull("sliding_window")) config.Refuse("sliding_window", "is null");
   const auto alternate = [](int64_t layer, int64_t) { return layer % 2 == 0; };

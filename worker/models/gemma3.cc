@@ -48,9 +48,9 @@ void SpreadLayers(ModelSpec& spec, const std::vector<bool>& sliding, int64_t win
 void RefuseForeignKeys(HfConfig& config) {
   RefuseForeignGemmaKeys(config);
   RequireActivation(config, "hidden_activation", {"gelu_pytorch_tanh"});
-  for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
-    if (config.Has(key)) config.Refuse(key, "is not served");
-  }
+  // The reference class has the key, and does not apply it.
+  constexpr std::string_view kScoreCap = "attn_logit_softcapping";
+  if (config.Has(kScoreCap)) config.Refuse(kScoreCap, "is not served");
   for (const std::string& key : config.Keys("rope_parameters")) {
     if (key != "full_attention" && key != "sliding_attention") {
       config.Refuse(Cat("rope_parameters.", key), "is not understood");
@@ -70,12 +70,13 @@ Rope FullRope(HfConfig& config, int64_t head_dim, int64_t context) {
 }
 
 ModelSpec Gemma3FromHf(HfConfig& config) {
-  const bool tied = config.Bool("tie_word_embeddings", true);
+  const bool tied = config.Bool("tie_word_embeddings", true);  // the outermost is what counts
   config.Enter("text_config");
   RefuseForeignKeys(config);
   ModelSpec spec = DenseFromHf(config, kDefaults);
-  spec.tied_head = config.Bool("tie_word_embeddings", tied);
+  spec.tied_head = tied;
   MakeGemma3(spec, VectorForm::kPlusOne);
+  spec.logit_cap = GemmaCap(config, "final_logit_softcapping", 0);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.scale = GemmaScale(config);

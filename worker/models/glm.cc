@@ -22,7 +22,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 151552,
                                .norm_eps = 1.5625e-7};
 
 ModelSpec GlmFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

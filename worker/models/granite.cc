@@ -25,7 +25,6 @@ double Factor(Config& config, std::string_view key) {
 }  // namespace
 
 ModelSpec GraniteFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   spec.embedding_scale = Factor(config, "embedding_multiplier");

@@ -20,7 +20,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 48000,
                                .norm_eps = 1e-8};
 
 ModelSpec HeliumFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   spec.final_norm.norm.rounding = NormRounding::kOnce;
@@ -47,7 +46,7 @@ const Family& HeliumFamily() {
                               .from_gguf = nullptr,
                               .hf_names = [](const Checkpoint&) { return HfNames("model."); },
                               .gguf_names = nullptr,
-                              .models = "Helium 1 preview, 2B"};
+                              .models = "Helium 1 preview"};
   return kFamily;
 }
 

@@ -12,7 +12,6 @@ namespace shardline {
 namespace {
 
 ModelSpec LlamaFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, {.context = 2048});
   Attention& attention = AttentionOf(spec.blocks[0]);
@@ -58,7 +57,7 @@ const Family& LlamaFamily() {
       .from_gguf = LlamaFromGguf,
       .hf_names = LlamaHfNames,
       .gguf_names = [](const Checkpoint&) { return GgufNames(RowOrder::kInterleavedHeads); },
-      .models = "Llama 1 to 3.3, TinyLlama, SmolLM, Vicuna, CodeLlama, Yi, DeepSeek LLM",
+      .models = "Llama 1 to 3.3, TinyLlama, SmolLM, Vicuna, CodeLlama, Yi, DeepSeek LLM, Helium 1",
       .goldens =
           "llama, llama3_rope, biases_linear, dynamic, longrope, multi, yarn, yi, bf16, "
           "biases_yarn, f16, f32, "

@@ -23,7 +23,6 @@ ModelSpec MakeSpec(const Mamba& mixer, double eps, bool wide, int64_t layers) {
 }
 
 ModelSpec FromHf(HfConfig& config, bool part_norms) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   const int64_t hidden = config.Int("hidden_size", 1, kMostHidden, 768);
   const int64_t expand = config.Int("expand", 1, kMostHidden, 2);

@@ -20,7 +20,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 32000,
 constexpr int64_t kDefaultWindow = 4096, kMostWindow = int64_t{1} << 30;
 
 ModelSpec MistralFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

@@ -22,7 +22,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 32000,
 constexpr int64_t kMostWindow = int64_t{1} << 30;
 
 ModelSpec MixtralFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

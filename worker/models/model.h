@@ -25,6 +25,7 @@ struct ModelOptions {
   ThreadPool* threads = nullptr;
   int thread_count = 1;
   ProcessGroup* group = nullptr;
+  bool expert_parallel = false;     // experts are dealt out to the ranks, instead of each being cut
   int64_t max_batch_tokens = 2048;  // tokens of one plan, at most
   std::function<void()> at_work;    // called between layers; null: nobody wants to know
   int64_t max_context = 0;          // 0: what the model states (32768 where it states none)

@@ -54,7 +54,6 @@ std::string AttentionKey(const HfConfig& config, std::string_view name) {
 
 // What MPT's training code could do besides.
 void RefuseOtherMpts(HfConfig& config) {
-  RefuseQuantised(config);
   RequireFalse(config,
                {AttentionKey(config, "prefix_lm"), AttentionKey(config, "attn_uses_sequence_id"),
                 "attn_config.qk_gn", "attn_config.rope"});

@@ -18,7 +18,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 50304,
                                .norm_eps = 1e-5};
 
 ModelSpec OlmoFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = ""});
   UseLayerNorm(spec, false, false);
   Attention& attention = AttentionOf(spec.blocks[0]);

@@ -27,7 +27,6 @@ void MakeOlmo2(ModelSpec& spec) {
 }
 
 ModelSpec Olmo2FromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   MakeOlmo2(spec);

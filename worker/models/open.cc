@@ -2,6 +2,10 @@
 // together, so far as it can be known.
 #include "worker/models/open.h"
 
+#include <algorithm>
+#include <cstring>
+
+#include "worker/models/dense.h"
 #include "worker/models/unread_keys.h"
 #include "worker/weights/resolve.h"
 
@@ -49,6 +53,16 @@ absl::Status Joined(const absl::Status& configuration, const absl::Status& tenso
   return InvalidArgument(Message(configuration), "; ", Message(tensors));
 }
 
+NameTable NamesOf(const Family& family, const Checkpoint& checkpoint, const ModelSpec& spec) {
+  if (checkpoint.hf()) return family.hf_names(checkpoint);
+  NameTable names = family.gguf_names(checkpoint);
+  const auto layers = static_cast<int64_t>(spec.blocks.size());
+  for (int64_t i = 0; i < NextTokenLayers(*checkpoint.gguf()); ++i) {
+    names.ignored.push_back(Cat("blk.", layers + i, ".**"));
+  }
+  return names;
+}
+
 // Of all ranks together.
 int64_t CountParameters(const WeightPlan& plan) {
   int64_t count = 0;
@@ -61,14 +75,40 @@ int64_t CountParameters(const WeightPlan& plan) {
   };
   for (const MatrixTarget& target : plan.matrices) add(target.parts);
   for (const VectorTarget& target : plan.vectors) add(target.parts);
+  for (const std::vector<WeightSlot>& parts : plan.elsewhere) add(parts);
   return count;
+}
+
+// Whether the file holds a head that is not the embedding once more. A sample tells: matrices that
+// were trained apart differ in nearly every number.
+bool HasOtherHead(const Checkpoint& checkpoint, const NameTable& names) {
+  const MappedName embed = MapName(names, "embed.weight");
+  const StoredTensor* embedding = checkpoint.Find(embed.tensor);
+  if (embedding == nullptr) embedding = checkpoint.Find(embed.joined);
+  const StoredTensor* head = checkpoint.Find(MapName(names, "head.weight").tensor);
+  if (embedding == nullptr || head == nullptr || embedding->shape != head->shape) return false;
+  if (embedding->type != head->type) return true;
+  constexpr size_t kPieces = 64, kPieceBytes = 4096;
+  const size_t bytes = head->data.size(), piece = std::min(bytes, kPieceBytes);
+  for (size_t i = 0; i < kPieces; ++i) {
+    const size_t at = (bytes - piece) / (kPieces - 1) * i;
+    if (std::memcmp(embedding->data.data() + at, head->data.data() + at, piece) != 0) return true;
+  }
+  return false;
 }
 
 absl::Status CheckCuts(const WeightPlan& plan, const std::string& file) {
   if (plan.problems.empty()) return absl::OkStatus();
   std::string text;
   for (const std::string& problem : plan.problems) text += Cat(text.empty() ? "" : "; ", problem);
-  return InvalidArgument(file, ": --tensor-parallel=", plan.split.ranks, " is too many: ", text);
+  return InvalidArgument(file, ": --tensor-parallel=", plan.split.ranks,
+                         plan.whole_experts ? " with --expert-parallel" : "",
+                         " is too many: ", text);
+}
+
+bool HasExperts(const ModelSpec& spec) {
+  return std::any_of(spec.blocks.begin(), spec.blocks.end(),
+                     [](const Block& block) { return std::holds_alternative<Moe>(block.ffn); });
 }
 
 constexpr int64_t kUnstatedContext = 32768;
@@ -97,8 +137,11 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
     return InvalidArgument("--max-context=", options.max_context, " exceeds the ",
                            spec.learned_positions, " positions that the model has learned");
   }
+  if (status.ok() && options.expert_parallel && !HasExperts(spec)) {
+    return InvalidArgument(checkpoint->path(), ": --expert-parallel: this model has no experts");
+  }
   OpenedModel opened{
-      .names = checkpoint->hf() ? family->hf_names(*checkpoint) : family->gguf_names(*checkpoint),
+      .names = NamesOf(*family, *checkpoint, spec),
       .info = {.family = std::string(family->name),
                .dtype = type,
                .arithmetic = type == DType::kF32 ? "f32" : Cat(NameOf(type), " products, f32 sums"),
@@ -108,6 +151,8 @@ absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& asked,
                .layers = static_cast<int64_t>(spec.blocks.size()),
                .hidden = spec.hidden,
                .capabilities = std::string(family->capabilities)}};
+  // The file knows better than the configuration, as in transformers.
+  if (spec.tied_head && HasOtherHead(*checkpoint, opened.names)) spec.tied_head = false;
   opened.checkpoint = std::move(checkpoint);
   opened.decoder = std::make_unique<Decoder>(std::move(spec), options, type);
   if (!status.ok() && opened.checkpoint->tensors().empty()) return status;  // config.json alone

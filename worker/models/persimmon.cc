@@ -19,7 +19,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 262144,
                                .norm_eps = 1e-5};
 
 ModelSpec PersimmonFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   ModelSpec spec = DenseFromHf(config, kDefaults,
                                {.kv_heads = "", .head_dim = "", .norm_eps = "layer_norm_eps"});
   UseLayerNorm(spec, true, true);

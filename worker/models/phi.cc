@@ -60,7 +60,6 @@ ModelSpec PhiFromFirstKeys(HfConfig& config) {
 }
 
 ModelSpec PhiFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   if (config.Has("n_embd")) return PhiFromFirstKeys(config);
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = "layer_norm_eps"});
   MakePhi(spec, ActivationFromHf(config, "hidden_act", "gelu_new"));

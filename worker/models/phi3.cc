@@ -19,7 +19,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 32064,
 constexpr int64_t kOriginalPositions = 4096, kMostWindow = int64_t{1} << 30;
 
 ModelSpec Phi3FromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

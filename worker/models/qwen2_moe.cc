@@ -26,7 +26,6 @@ bool Slides(int64_t layer, int64_t windowed_layers) {
 }
 
 ModelSpec Qwen2MoeFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

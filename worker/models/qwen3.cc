@@ -19,7 +19,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 151936,
                                .context = 32768};
 
 ModelSpec Qwen3FromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);

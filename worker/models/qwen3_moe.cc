@@ -20,7 +20,6 @@ constexpr HfDefaults kDefaults{.vocabulary = 151936,
 constexpr int64_t kMostWindow = int64_t{1} << 30, kMostInner = 1 << 20;
 
 ModelSpec Qwen3MoeFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "hidden_act", {"silu", "swish"});
   ModelSpec spec = DenseFromHf(config, kDefaults);
   Attention& attention = AttentionOf(spec.blocks[0]);
@@ -31,9 +30,11 @@ ModelSpec Qwen3MoeFromHf(HfConfig& config) {
     attention.window = config.Int("sliding_window", 1, kMostWindow, 4096);
   }
   Spread(spec);
+  // The second name is what transformers 5 writes.
+  const std::string_view experts = config.Has("num_experts") ? "num_experts" : "num_local_experts";
   PlaceExpertsBySteps(
       config, spec,
-      {.experts = config.Int("num_experts", 1, kMostExperts, 128),
+      {.experts = config.Int(experts, 1, kMostExperts, 128),
        .active = config.Int("num_experts_per_tok", 1, kMostExperts, 8),
        .inner = config.Int("moe_intermediate_size", 1, kMostInner, 768),
        .router = {.routing = {.renormalise = config.Bool("norm_topk_prob", false)}}});

@@ -27,7 +27,6 @@ void NormHeads(ModelSpec& spec) {
 }
 
 ModelSpec StablelmFromHf(HfConfig& config) {
-  RefuseQuantised(config);
   const bool old = config.Has("norm_eps") && !config.Has("layer_norm_eps");
   ModelSpec spec =
       DenseFromHf(config, kDefaults, {.norm_eps = old ? "norm_eps" : "layer_norm_eps"});

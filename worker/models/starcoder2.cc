@@ -29,7 +29,6 @@ void MakeStarcoder(ModelSpec& spec, Activation activation) {
 }
 
 ModelSpec Starcoder2FromHf(HfConfig& config) {
-  RefuseQuantised(config);
   RequireActivation(config, "mlp_type", {"default"});
   RequireActivation(config, "norm_type", {"layer_norm"});
   ModelSpec spec = DenseFromHf(config, kDefaults, {.norm_eps = "norm_epsilon"});

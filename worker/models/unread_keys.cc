@@ -16,6 +16,8 @@ constexpr std::string_view kKeys[] = {
     // attention's arithmetic
     "attention_multiplier", "attn_logit_softcapping", "attn_temperature_tuning", "clip_qkv",
     "qk_norm", "query_pre_attn_scalar", "use_qk_norm",
+    // layers that are not like the others
+    "per_layer_config",
     // how parts are joined
     "apply_residual_connection_post_layernorm", "parallel_attn", "residual_multiplier",
     "scale_depth", "use_parallel_residual",
@@ -37,6 +39,8 @@ void RefuseUnreadKeys(HfConfig& config) {
       config.Refuse(key, "is not served with this architecture");
     }
   }
+  // A model that embeds: its tokens see those behind them, too.
+  if (!config.Bool("is_causal", true)) config.Refuse("is_causal", "false is not served");
   if (config.WasRead("layer_types")) return;
   const std::vector<std::string> types = config.Strings("layer_types");
   for (const char* type : {"sliding_attention", "chunked_attention"}) {

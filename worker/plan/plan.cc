@@ -15,6 +15,7 @@ using Ranks = std::vector<std::unique_ptr<DryRank>>;
 ModelOptions ModelOf(const PlanOptions& options) {
   return {.path = options.path,
           .dtype = options.dtype,
+          .expert_parallel = options.expert_parallel,
           .max_batch_tokens = options.max_batch_tokens,
           .max_context = options.max_context};
 }

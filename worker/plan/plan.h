@@ -23,6 +23,7 @@ struct PlanOptions {
   std::string path;
   std::string dtype = "auto";
   int ranks = 1;
+  bool expert_parallel = false;
   int64_t max_context = 0;  // 0: what the model states
   int64_t max_sequences = 256;
   int64_t max_batch_tokens = 2048;

@@ -109,6 +109,14 @@ bool StateStorage::Fits(const std::vector<BlockUpdate>& updates) const {
   });
 }
 
+bool StateStorage::Fits(const StepPlan& plan) const {
+  return Fits(plan.blocks) && std::all_of(plan.rows.begin(), plan.rows.end(), [this](auto& row) {
+           return std::all_of(groups_.begin(), groups_.end(), [&row](const Group& group) {
+             return row.slot < group.table.size() / group.table_size;
+           });
+         });
+}
+
 void StateStorage::Apply(const std::vector<BlockUpdate>& updates) {
   assert(Fits(updates));
   for (const BlockUpdate& update : updates) {

@@ -69,8 +69,9 @@ class StateStorage {
                                                               int64_t max_context);
   ~StateStorage();
 
-  // Whether slots, groups and blocks of the updates exist here.
+  // Whether slots, groups and blocks of the updates exist here; of a plan, its rows' slots as well.
   bool Fits(const std::vector<BlockUpdate>& updates) const;
+  bool Fits(const StepPlan& plan) const;
   void Apply(const std::vector<BlockUpdate>& updates);  // which fit
   // [blocks, kv_heads, kBlockTokens, head_dim] of layer `layer` within its group; shared values are
   // columns of the keys.

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "worker/weights/candle.h"
+#include "worker/weights/float8.h"
 
 namespace shardline {
 namespace {
@@ -70,6 +71,32 @@ const std::byte* StoredTensor::Row(int64_t row) const {
   return data.data() + row * (cols() / block.elements) * block.bytes;
 }
 
+void StoredTensor::Widen(int64_t row, int64_t first, int64_t count, DType out_type,
+                         void* out) const {
+  const StoredBlock block = BlockOf(type);
+  const std::byte* in = Row(row) + first / block.elements * block.bytes;
+  if (!scales) return Dequantize(type, in, count, out_type, out);
+  auto* to = static_cast<std::byte*>(out);
+  for (int64_t done = 0, run = 0; done < count; done += run) {
+    const int64_t col = first + done;
+    run = std::min(count - done, scales->cols - col % scales->cols);
+    Dequantize(type, in + done, run, out_type, to + done * SizeOf(out_type), scales->At(row, col));
+  }
+}
+
+float Scales::At(int64_t row, int64_t col) const {
+  float scale = 0;
+  const int64_t at = row / rows * stride + col / cols;
+  Dequantize(type, data.data() + at * BlockOf(type).bytes, 1, DType::kF32, &scale);
+  return scale;
+}
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (size_t d = 0; d < shape.size(); ++d) out += Cat(d == 0 ? "" : ", ", shape[d]);
+  return out + "]";
+}
+
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->path_ = path;
@@ -78,6 +105,11 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
     SL_ASSIGN_OR_RETURN(checkpoint->safetensors_, SafetensorsCheckpoint::Open(path));
     for (const SafetensorsTensor& t : checkpoint->safetensors_->tensors()) {
       checkpoint->tensors_.push_back({t.name, TypeOf(t.type), t.type_name, t.shape, t.data});
+    }
+    SL_ASSIGN_OR_RETURN(const auto blocks, ReadQuantisation(*checkpoint->hf_));
+    if (blocks) {
+      const absl::Status scaled = AttachScales(*blocks, checkpoint->tensors_);
+      if (!scaled.ok()) return Annotate(scaled, path);
     }
   } else {
     SL_ASSIGN_OR_RETURN(checkpoint->gguf_file_, GgufFile::Open(path));
@@ -104,6 +136,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfig(const std::st
     if (checkpoint->hf_->IsString(key, "float16")) checkpoint->main_type_ = StoredType::kF16;
     if (checkpoint->hf_->IsString(key, "bfloat16")) checkpoint->main_type_ = StoredType::kBF16;
   }
+  SL_ASSIGN_OR_RETURN(const auto blocks, ReadQuantisation(*checkpoint->hf_));
+  if (blocks) checkpoint->main_type_ = StoredType::kF8E4M3;
   return checkpoint;
 }
 
@@ -129,7 +163,7 @@ std::string Checkpoint::quantisation() const {
   for (const QuantisedType& row : kQuantised) {
     if (row.type == main_type_) return GgmlTypeName(row.stored);
   }
-  return "none";
+  return main_type_ == StoredType::kF8E4M3 ? "F8_E4M3" : "none";
 }
 
 }  // namespace shardline

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,19 +17,35 @@
 
 namespace shardline {
 
+// What a tensor's numbers are multiplied with: one scale for each block of `rows` by `cols`.
+struct Scales {
+  StoredType type = StoredType::kF32;
+  std::span<const std::byte> data;
+  int64_t rows = 1, cols = 1;
+  int64_t stride = 1;  // scales of one row of blocks
+
+  float At(int64_t row, int64_t col) const;
+};
+
 struct StoredTensor {
   std::string name;
   StoredType type = StoredType::kOther;
   std::string type_name;            // as the file calls it: "Q4_1", "BF16"
   std::vector<int64_t> shape;       // outermost first: [out, in]
   std::span<const std::byte> data;  // inside the mapping
+  std::optional<Scales> scales = {};
 
   int64_t elements() const;
   // Seen as a matrix [rows, cols]: the last dimension is cols (a vector is one row).
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
   int64_t rows() const;
   const std::byte* Row(int64_t row) const;
+  // Elements [first, first + count) of a row, whole blocks of a quantised type, as numbers.
+  void Widen(int64_t row, int64_t first, int64_t count, DType out_type, void* out) const;
 };
+
+// "[4096, 128]"
+std::string ShapeText(const std::vector<int64_t>& shape);
 
 class Checkpoint {
  public:

@@ -180,6 +180,7 @@ bool HfConfig::IsTrivial(std::string_view key) const {
   const nlohmann::json* node = Node(key);
   if (node == nullptr || node->is_null()) return true;
   if (node->is_boolean()) return !node->get<bool>();
+  if (node->is_structured()) return node->empty();
   return node->is_number() && (*node == 0 || *node == 1);
 }
 

@@ -83,7 +83,7 @@ class HfConfig final : public Config {
   // Strings of a list; empty when it is none.
   std::vector<std::string> Strings(std::string_view key) const;
   bool IsString(std::string_view key) const;
-  // Absent, null, false, 0 or 1: nothing is switched on, added or multiplied.
+  // Absent, null, false, 0, 1 or empty: nothing is switched on, added or multiplied.
   bool IsTrivial(std::string_view key) const;
   // Whether any function of this class has been asked for `key`, since Enter.
   bool WasRead(std::string_view key) const { return read_.contains(key); }

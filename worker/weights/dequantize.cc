@@ -63,6 +63,16 @@ void WidenQ8_0(const std::byte* in, float* out) {
   for (int i = 0; i < kBlock; ++i) out[i] = scale * static_cast<float>(quants[i]);
 }
 
+// Four bits of exponent and three of mantissa; no infinity, and the largest magnitude is a NaN.
+// https://arxiv.org/abs/2209.05433
+float WidenE4M3(uint8_t bits) {
+  const uint32_t magnitude = bits & 0x7fu, sign = uint32_t{bits & 0x80u} << 24;
+  const uint32_t wide = magnitude == 0x7fu ? 0x7fc00000u : magnitude << 20;
+  // The exponent's bias rises from 7 to 127, also for subnormals.
+  const float value = __builtin_bit_cast(float, wide) * 0x1p120f;
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, value) | sign);
+}
+
 // A run of at most kSuperBlock elements: one block where the type has blocks.
 void WidenRun(StoredType type, const std::byte* in, int64_t count, float* out) {
   switch (type) {
@@ -95,6 +105,9 @@ void WidenRun(StoredType type, const std::byte* in, int64_t count, float* out) {
       return WidenQ5K(in, out);
     case StoredType::kQ6_K:
       return WidenQ6K(in, out);
+    case StoredType::kF8E4M3:
+      for (int64_t i = 0; i < count; ++i) out[i] = WidenE4M3(Read<uint8_t>(in + i));
+      return;
     case StoredType::kOther:
       return;
   }
@@ -129,16 +142,19 @@ StoredBlock BlockOf(StoredType type) {
       return {kSuperBlock, 176};
     case StoredType::kQ6_K:
       return {kSuperBlock, 210};
+    case StoredType::kF8E4M3:
+      return {1, 1};
     case StoredType::kOther:
       break;
   }
   return {1, 0};
 }
 
-void Dequantize(StoredType type, const std::byte* in, int64_t count, DType out_type, void* out) {
+void Dequantize(StoredType type, const std::byte* in, int64_t count, DType out_type, void* out,
+                float scale) {
   const StoredBlock block = BlockOf(type);
-  if ((type == StoredType::kBF16 && out_type == DType::kBF16) ||
-      (type == StoredType::kF16 && out_type == DType::kF16)) {
+  if (scale == 1 && ((type == StoredType::kBF16 && out_type == DType::kBF16) ||
+                     (type == StoredType::kF16 && out_type == DType::kF16))) {
     std::memcpy(out, in, count * 2);
     return;
   }
@@ -150,11 +166,12 @@ void Dequantize(StoredType type, const std::byte* in, int64_t count, DType out_t
   for (int64_t i = 0; i < count; i += step) {
     const int64_t n = count - i < step ? count - i : step;
     const std::byte* from = in + i / block.elements * block.bytes;
-    if (out_type == DType::kF32) {
-      WidenRun(type, from, n, floats + i);
-      continue;
+    float* const wide = out_type == DType::kF32 ? floats + i : run;
+    WidenRun(type, from, n, wide);
+    if (scale != 1) {
+      for (int64_t j = 0; j < n; ++j) wide[j] *= scale;
     }
-    WidenRun(type, from, n, run);
+    if (out_type == DType::kF32) continue;
     for (int64_t j = 0; j < n; ++j) halves[i + j] = round(run[j]);
   }
 }

@@ -1,4 +1,4 @@
-// Stored numbers to f32, bf16 or f16: what a checkpoint's bytes mean. Bit-equal to the
+// Stored numbers to f32, bf16 or f16: what a checkpoint's bytes mean. Blocks are bit-equal to the
 // dequantisation of the Python package `gguf`. Block formats:
 // https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
 #pragma once
@@ -27,6 +27,7 @@ enum class StoredType : uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  kF8E4M3,  // times scales that stand elsewhere
   kOther
 };
 
@@ -41,7 +42,8 @@ struct StoredBlock {
 StoredBlock BlockOf(StoredType type);
 
 // `count` elements (whole blocks) from `in`, which need not be aligned, to `out` as f32, bf16 or
-// f16.
-void Dequantize(StoredType type, const std::byte* in, int64_t count, DType out_type, void* out);
+// f16, times `scale` in f32.
+void Dequantize(StoredType type, const std::byte* in, int64_t count, DType out_type, void* out,
+                float scale = 1);
 
 }  // namespace shardline

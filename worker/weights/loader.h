@@ -32,8 +32,10 @@ WeightLayout LayOutWeights(const WeightPlan& plan, const Ops& ops, DType type);
 size_t PackedBytes(const MatrixTarget& target, const Ops& ops, DType type);
 
 // Errors: InvalidArgument "FILE: missing tensors: …; unused tensors: …; wrong shapes: …; …", all at
-// once. The targets point into the memory returned. Peak memory is that plus one widened matrix per
-// thread.
+// once; ResourceExhausted naming the file. The targets point into the memory returned. Peak memory
+// is that, plus a megabyte (or kPackedRows rows, if they are more) for each thread, or one widened
+// vector. The file's pages that are mapped meanwhile are clean: the kernel drops them when it
+// wants.
 absl::StatusOr<MappedMemory> LoadWeights(const Checkpoint& checkpoint, const NameTable& names,
                                          const WeightPlan& plan, const LoadOptions& options);
 

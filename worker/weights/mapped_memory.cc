@@ -15,7 +15,9 @@ absl::StatusOr<MappedMemory> MappedMemory::Allocate(size_t bytes, std::string_vi
   MappedMemory memory;
   const size_t rounded = (std::max<size_t>(bytes, 1) + kHugePage - 1) / kHugePage * kHugePage;
   void* data = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return ResourceExhausted("no memory for ", bytes, " bytes of ", what);
+  if (data == MAP_FAILED) {
+    return ResourceExhausted("not enough memory for ", bytes, " bytes of ", what);
+  }
   memory.data_ = static_cast<std::byte*>(data);
   memory.bytes_ = rounded;
   madvise(data, rounded, MADV_HUGEPAGE);

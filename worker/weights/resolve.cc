@@ -7,12 +7,6 @@
 namespace shardline {
 namespace {
 
-std::string ShapeText(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (size_t d = 0; d < shape.size(); ++d) out += Cat(d == 0 ? "" : ", ", shape[d]);
-  return out + "]";
-}
-
 class Resolver {
  public:
   Resolver(const Checkpoint& checkpoint, const NameTable& names)
@@ -59,7 +53,9 @@ class Resolver {
     Append(text, "missing tensors: ", FoldNames(missing_));
     Append(text, "unused tensors: ", FoldNames(unused));
     Append(text, "wrong shapes: ", FoldNames(misshapen_));
-    Append(text, Cat("types that are not read (F32, F16, BF16, ", kGgufQuantisations, " are): "),
+    Append(text,
+           Cat("types that are not read (F32, F16, BF16, scaled F8_E4M3, ", kGgufQuantisations,
+               " are): "),
            FoldNames(unreadable_));
     if (text.empty()) return absl::OkStatus();
     return InvalidArgument(checkpoint_.path(), ": ", text);
@@ -109,7 +105,7 @@ class Resolver {
     std::vector<int64_t> shape{rows};
     for (size_t d = 1; d < slot.axes.size(); ++d) shape.push_back(slot.axes[d].size);
     const bool rows_of_heads =
-        slot.axes.size() == 1 && rows > slot.axes[0].size &&
+        slot.axes.size() == 1 && rows >= slot.axes[0].size &&
         tensor->shape == std::vector{rows / slot.axes[0].size, slot.axes[0].size};
     if (all_experts) shape.insert(shape.begin(), slot.expert.count);
     const bool one_row = shape.size() == 2 && rows == 1 && tensor->shape == std::vector{shape[1]};
@@ -144,6 +140,7 @@ absl::StatusOr<Sources> ResolveSources(const Checkpoint& checkpoint, const NameT
   for (const VectorTarget& target : plan.vectors) {
     sources.vectors.push_back(resolver.Parts(target.parts));
   }
+  for (const std::vector<WeightSlot>& parts : plan.elsewhere) resolver.Parts(parts);
   SL_RETURN_IF_ERROR(resolver.Finish());
   return sources;
 }

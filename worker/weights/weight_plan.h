@@ -28,6 +28,7 @@ struct ExpertPlace {
   // In a tensor that holds other slots of them too: how many rows each has, and where this slot's
   // begin among them.
   int64_t rows = 0, first = 0;
+  bool elsewhere = false;  // another rank has it
 };
 
 // One tensor of the model as its layer names it.
@@ -76,6 +77,9 @@ struct WeightPlan {
   Split split;
   std::vector<MatrixTarget> matrices;
   std::vector<VectorTarget> vectors;
+  // Of experts (and heads) that other ranks have: checked and counted by every rank, not loaded.
+  std::vector<std::vector<WeightSlot>> elsewhere;
+  bool whole_experts = false;  // experts are dealt out to the ranks, instead of each being cut
   std::vector<std::string> problems;  // of what cannot be cut for so many ranks
 
   // The axis with this rank's part of it. What cannot be cut stays whole and is a problem.
@@ -96,6 +100,7 @@ struct WeightPlan {
   }
 
   void Matrix(Packed* packed, std::vector<WeightSlot> parts) {
+    if (parts[0].expert.elsewhere) return elsewhere.push_back(std::move(parts));
     matrices.push_back({.parts = std::move(parts), .packed = packed});
   }
   void Vector(View* view, std::vector<WeightSlot> parts) {

@@ -31,6 +31,8 @@ std::string FormatTime(std::string_view format,
   const auto seconds = static_cast<std::time_t>((since - micros) / kSecond);
   std::tm time{};
   localtime_r(&seconds, &time);
+  time.tm_isdst = -1;  // as of a time without a zone: %z and %Z are empty
+  time.tm_zone = "";
 
   std::string out;
   for (size_t i = 0; i < format.size(); ++i) {
@@ -38,21 +40,18 @@ std::string FormatTime(std::string_view format,
       out.push_back(format[i]);
       continue;
     }
-    // Python replaces %f, %z and %Z; all else, with flags and width, is the C library's.
+    // Python replaces %f; all else, with flags and width, is the C library's.
     size_t at = std::min(format.find_first_not_of("-_0^#+", i + 1), format.size());
     const size_t width = at;
     at = std::min(format.find_first_not_of("0123456789", at), format.size());
     if (at - width > 2) ValueError("strftime: a width has at most two digits");
     at = std::min(format.find_first_not_of("EO", at), format.size() - 1);
     const std::string directive(format.substr(i, at + 1 - i));
-    const char letter = directive.size() == 2 ? directive[1] : '\0';
     i = at;
-    if (letter == 'f') {
+    if (directive == "%f") {
       char text[8];
       std::snprintf(text, sizeof(text), "%06d", static_cast<int>(micros));
       out += text;
-    } else if (letter == 'z' || letter == 'Z') {
-      // A time without a zone has neither.
     } else {
       out += Directive(directive, time);
     }

@@ -17,6 +17,7 @@ struct Spec {
   bool sign_given = false;
   bool alternate = false;
   int64_t width = 0;
+  bool positive_zero = false;  // what is rounded to zero has no minus
   char grouping = '\0';
   int64_t precision = -1;
   char type = '\0';
@@ -62,7 +63,7 @@ Spec ParseSpec(std::string_view text, const Value& value) {
     spec.sign_given = true;
     if (value.is_string()) ValueError("Sign not allowed in string format specifier");
   }
-  skip('z');
+  spec.positive_zero = skip('z');
   spec.alternate = skip('#');
   if (!fill_given && skip('0')) {
     spec.fill.assign(1, '0');
@@ -144,6 +145,12 @@ std::string SignOf(const Spec& spec, bool negative) {
   return spec.sign == '+' ? "+" : spec.sign == ' ' ? " " : "";
 }
 
+void RefusePositiveZero(const Spec& spec, const char* what) {
+  if (spec.positive_zero) {
+    ValueError("Negative zero coercion (z) not allowed in ", what, " format specifier");
+  }
+}
+
 [[noreturn]] void UnknownCode(const Spec& spec, const Value& value) {
   ValueError("Unknown format code '", spec.type, "' for object of type '", TypeName(value), "'");
 }
@@ -157,6 +164,7 @@ Value FormatString(const Spec& spec, const Value& value) {
   if (spec.type != '\0' && spec.type != 's') UnknownCode(spec, value);
   if (spec.align == '=') ValueError("'=' alignment not allowed in string format specifier");
   if (spec.alternate) ValueError("Alternate form (#) not allowed in string format specifier");
+  RefusePositiveZero(spec, "string");
   RefuseGrouping(spec);
   const StringObject& string = value.string();
   const size_t end = spec.precision < 0
@@ -215,8 +223,10 @@ Value FormatFloat(const Spec& spec, double number) {
     default:
       UnknownCode(spec, Value(number));
   }
-  const bool negative = digits[0] == '-';
+  bool negative = digits[0] == '-';
   if (negative) digits.erase(0, 1);
+  // Infinity is no zero.
+  if (spec.positive_zero) negative = negative && digits.find_first_of("123456789i") < digits.size();
   size_t whole = 0;
   while (whole < digits.size() && digits[whole] >= '0' && digits[whole] <= '9') ++whole;
   return FormatNumber(spec, SignOf(spec, negative), digits.substr(0, whole), digits.substr(whole),
@@ -248,6 +258,7 @@ Value FormatInteger(const Spec& spec, const Value& value) {
       break;
     case 'c': {
       if (spec.precision >= 0) ValueError("Precision not allowed in integer format specifier");
+      RefusePositiveZero(spec, "integer");
       if (spec.sign_given) ValueError("Sign not allowed with integer format specifier 'c'");
       if (spec.alternate) {
         ValueError("Alternate form (#) not allowed with integer format specifier 'c'");
@@ -272,6 +283,7 @@ Value FormatInteger(const Spec& spec, const Value& value) {
       UnknownCode(spec, value);
   }
   if (spec.precision >= 0) ValueError("Precision not allowed in integer format specifier");
+  RefusePositiveZero(spec, "integer");
   if (spec.grouping == ',' && base != 10) {
     ValueError("Cannot specify ',' with '", spec.type, "'.");
   }

@@ -49,6 +49,7 @@ Ref<DictObject> BuildDict(const CallFrame& call) {
     TypeError("dict expected at most 1 argument, got ", arguments.size());
   }
   if (arguments.size() == 1) {
+    if (arguments[0].is_undefined()) FailUndefined(arguments[0]);
     if (arguments[0].is(Kind::kDict)) {
       for (const auto& [key, value] : arguments[0].dict().items) dict->Set(key, value);
     } else {

@@ -270,6 +270,8 @@ void Interpreter::Assign(const Expr& target, const Value& value) {
     return;
   }
   if (target.kind == ExprKind::kNamespace) {
+    // A set block's target, or one that an earlier target of the same tuple has set anew.
+    CheckNamespaces(target);
     auto& attributes = *EvaluateName(target.slot).as<NamespaceObject>().attributes;
     attributes.Set(Value(target.name), value);
     attributes.Charge(sizeof(Value));

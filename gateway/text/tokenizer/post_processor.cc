@@ -71,18 +71,23 @@ void PostProcessor::AddAround(std::vector<uint32_t> before, std::vector<uint32_t
 std::vector<uint32_t> PostProcessor::Apply(std::vector<uint32_t> ids,
                                            bool add_special_tokens) const {
   for (const std::vector<Element>& elements : templates_) {
+    // BOS, or the few tokens that some models have in its place.
+    std::vector<uint32_t> front;
+    for (const Element& element : elements) {
+      if (element.text) break;
+      front.insert(front.end(), element.ids.begin(), element.ids.end());
+    }
+    const bool already_there =
+        front.size() <= ids.size() && std::equal(front.begin(), front.end(), ids.begin());
     std::vector<uint32_t> out;
-    for (size_t i = 0; i < elements.size(); ++i) {
-      const Element& element = elements[i];
+    bool in_front = true;
+    for (const Element& element : elements) {
+      in_front = in_front && !element.text;
       if (element.text) {
         out.insert(out.end(), ids.begin(), ids.end());
-        continue;
+      } else if (add_special_tokens && !(in_front && already_there)) {
+        out.insert(out.end(), element.ids.begin(), element.ids.end());
       }
-      if (!add_special_tokens) continue;
-      const bool already_there = i == 0 && element.ids.size() == 1 && !ids.empty() &&
-                                 ids.front() == element.ids.front() && elements.size() > 1 &&
-                                 elements[1].text;
-      if (!already_there) out.insert(out.end(), element.ids.begin(), element.ids.end());
     }
     ids = std::move(out);
   }

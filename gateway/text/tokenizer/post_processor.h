@@ -22,8 +22,8 @@ class PostProcessor {
   void AddTemplate(std::vector<Element> elements);
   void AddAround(std::vector<uint32_t> before, std::vector<uint32_t> after);
 
-  // Without `add_special_tokens` only the text's own ids stay. The first template token (BOS) is
-  // left out where the text already starts with it.
+  // Without `add_special_tokens` only the text's own ids stay. The tokens in front of the text
+  // (BOS) are left out where it already starts with them.
   std::vector<uint32_t> Apply(std::vector<uint32_t> ids, bool add_special_tokens) const;
 
   // The token put in front of every text; -1 where there is none.

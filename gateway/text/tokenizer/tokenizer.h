@@ -63,11 +63,12 @@ class Tokenizer {
 // From a GGUF file's tokenizer.ggml.* metadata. Errors: FailedPrecondition when it has no
 // vocabulary; InvalidArgument naming the key that is wrong or the pre-tokenizer that is not known.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromGguf(const GgufFile& file);
-// From a directory's tokenizer.json (+ tokenizer_config.json, special_tokens_map.json where
-// present). Errors: NotFound when there is no tokenizer.json; InvalidArgument naming the part that
-// is not understood.
+// From a directory's tokenizer.json, else its tokenizer.model or spiece.model (+
+// tokenizer_config.json, special_tokens_map.json where present). Errors: NotFound when there is
+// none of them; InvalidArgument naming the part that is not understood.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromDirectory(const std::string& directory);
-// `path` is a .gguf file, a tokenizer.json, or a directory that has one.
+// `path` is a .gguf file, a tokenizer.json, a .model file, or a directory that has one of these
+// two.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& path);
 
 }  // namespace shardline

@@ -14,5 +14,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view te
 // A tokenizer.json under any name, with tokenizer_config.json and special_tokens_map.json beside
 // it.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJsonFile(const std::string& path);
+// A SentencePiece model or GLM-4's tiktoken file, with those and added_tokens.json beside it.
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromModelFile(const std::string& path);
 
 }  // namespace shardline

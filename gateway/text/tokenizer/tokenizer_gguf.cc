@@ -3,7 +3,6 @@
 // SentencePiece's Unigram, "rwkv" RWKV's World vocabulary.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 
 #include "gateway/text/tokenizer/bpe.h"
@@ -11,7 +10,7 @@
 #include "gateway/text/tokenizer/pipeline.h"
 #include "gateway/text/tokenizer/pre_patterns.h"
 #include "gateway/text/tokenizer/rwkv.h"
-#include "gateway/text/tokenizer/unigram.h"
+#include "gateway/text/tokenizer/sentencepiece.h"
 #include "gateway/text/utf8.h"
 #include "shared/base/quoted.h"
 
@@ -20,25 +19,42 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // "▁"
 constexpr size_t kMaxTokenBytes = 4096;
-constexpr double kUnknownPenalty = 10;  // an unknown character scores so much below any token
-constexpr size_t kMaxCutBytes = size_t{1} << 33;  // looked at to find merges: seconds
 
-// Values of tokenizer.ggml.token_type.
-enum TokenType : int64_t {
-  kUndefined = 0,
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6
+// End-of-generation tokens that many files do not declare, or not as control tokens.
+constexpr std::string_view kEndLiterals[] = {"<|eot_id|>",
+                                             "<|im_end|>",
+                                             "<|end|>",
+                                             "<|return|>",
+                                             "<|call|>",
+                                             "<|flush|>",
+                                             "<|calls|>",
+                                             "<end_of_turn>",
+                                             "<|eom_id|>",
+                                             "<EOT>",
+                                             "_<EOT>",
+                                             "[EOT]",
+                                             "[EOS]",
+                                             "<eos>",
+                                             "</s>",
+                                             "<|endoftext|>",
+                                             "<turn|>",
+                                             "[e~[",
+                                             "<|end_of_text|>",
+                                             "<end_of_utterance>",
+                                             "<|tool_response>",
+                                             "<｜end▁of▁sentence｜>"};
+// What ends the filling of a gap in code, by its key or by what it is called.
+struct FillEnd {
+  const char* key;
+  std::vector<std::string_view> literals;
 };
-
-// End-of-generation tokens that many files do not declare.
-constexpr std::string_view kEndLiterals[] = {
-    "<|eot_id|>",        "<|im_end|>", "<|end|>", "<|return|>",      "<|call|>", "<end_of_turn>",
-    "<|eom_id|>",        "<EOT>",      "_<EOT>",  "<|end_of_text|>", "</s>",     "<|endoftext|>",
-    "<end_of_utterance>"};
+const std::vector<FillEnd>& FillEnds() {
+  static const std::vector<FillEnd> ends = {
+      {"fim_pad_token_id", {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+      {"fim_rep_token_id", {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+      {"fim_sep_token_id", {"<|file_sep|>"}}};
+  return ends;
+}
 
 std::string Key(std::string_view name) { return Cat("tokenizer.ggml.", name); }
 
@@ -118,19 +134,18 @@ class Reader {
     if (prefix) steps.push_back(MakePrepend(std::string(kSpaceMark)));
     steps.push_back(MakeReplace(" ", std::string(kSpaceMark)));
     parts_.normalizer = MakeSequence(std::move(steps));
-    BpeOptions options;
-    options.byte_fallback = true;
-    options.fuse_unk = true;
     SL_ASSIGN_OR_RETURN(const int64_t unknown, Id("unknown_token_id", 0));
+    std::optional<std::string> unk_token;
     if (unknown >= 0 && !tokens_[static_cast<size_t>(unknown)].empty()) {
-      options.unk_token = std::string(tokens_[static_cast<size_t>(unknown)]);
+      unk_token = std::string(tokens_[static_cast<size_t>(unknown)]);
     }
-    auto model = std::make_unique<BpeModel>(std::move(vocabulary_), std::move(options));
-    SL_RETURN_IF_ERROR(MergesFromScores(*model));
-    model->FindIndependentParts();
-    parts_.model = std::move(model);
+    SL_ASSIGN_OR_RETURN(const std::vector<double> scores, Scores());
+    auto model = BpeOfPieces(std::move(vocabulary_), {tokens_, types_, scores}, unk_token);
+    if (!model.ok()) return Annotate(model.status(), Key("tokens"));
+    parts_.model = *std::move(model);
     parts_.decoder = Decoder::SentencePiece(prefix);
     SL_RETURN_IF_ERROR(Ends({.add_bos = true, .bos = 1, .eos = 2}));
+    StripBehindPhi3();
     return std::move(parts_);
   }
 
@@ -139,22 +154,11 @@ class Reader {
     parts_.decoder = Decoder::SentencePiece(rules.add_space_prefix);
     parts_.normalizer = MakeSentencePieceNormalizer(std::move(rules));
     SL_ASSIGN_OR_RETURN(const std::vector<double> scores, Scores());
-    UnigramOptions options;
     SL_ASSIGN_OR_RETURN(const int64_t unknown, Id("unknown_token_id", 2));
-    if (unknown >= 0) options.unk_id = static_cast<uint32_t>(unknown);
-    std::vector<UnigramModel::Piece> pieces;
-    double lowest = std::numeric_limits<double>::infinity();
-    for (uint32_t id = 0; id < tokens_.size(); ++id) {
-      options.byte_fallback |= types_[id] == kByte;
-      // What users have added beats every way to spell it.
-      if (types_[id] == kUserDefined) pieces.push_back({id, 0});
-      if (types_[id] != kNormal || tokens_[id].empty()) continue;
-      pieces.push_back({id, scores[id]});
-      lowest = std::min(lowest, scores[id]);
-    }
-    options.unk_score = lowest - kUnknownPenalty;
+    std::optional<uint32_t> unk_id;
+    if (unknown >= 0) unk_id = static_cast<uint32_t>(unknown);
     SL_ASSIGN_OR_RETURN(parts_.model,
-                        UnigramModel::Create(std::move(vocabulary_), pieces, options));
+                        UnigramOfPieces(std::move(vocabulary_), {tokens_, types_, scores}, unk_id));
     SL_RETURN_IF_ERROR(Ends({.add_eos = true, .eos = 1}));
     return std::move(parts_);
   }
@@ -250,34 +254,6 @@ class Reader {
     return rules;
   }
 
-  // A token is the merge of any two tokens that it is made of; higher scores merge first.
-  absl::Status MergesFromScores(BpeModel& model) {
-    SL_ASSIGN_OR_RETURN(const std::vector<double> scores, Scores());
-    std::vector<uint32_t> order;
-    for (size_t id = 0; id < tokens_.size(); ++id) {
-      if (types_[id] == kNormal || types_[id] == kUnused)
-        order.push_back(static_cast<uint32_t>(id));
-    }
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return scores[a] > scores[b]; });
-    uint32_t rank = 0;
-    size_t looked_at = 0;
-    for (size_t i = 0; i < order.size(); ++i) {
-      if (i > 0 && scores[order[i]] != scores[order[i - 1]]) ++rank;
-      const std::string_view token = tokens_[order[i]];
-      if (token.empty()) continue;
-      looked_at += token.size() * token.size();
-      if (looked_at > kMaxCutBytes) return InvalidArgument(Key("tokens"), " are too long to merge");
-      for (size_t cut = CharacterLength(token[0]); cut < token.size();
-           cut += CharacterLength(token[cut])) {
-        const auto left = model.vocabulary().Find(token.substr(0, cut));
-        const auto right = model.vocabulary().Find(token.substr(cut));
-        if (left && right) model.AddMerge(*left, *right, rank, order[i]);
-      }
-    }
-    return absl::OkStatus();
-  }
-
   absl::StatusOr<bool> Flag(std::string_view name, bool fallback) const {
     if (file_.Find(Key(name)) == nullptr) return fallback;
     const std::optional<bool> flag = file_.Bool(Key(name));
@@ -324,11 +300,41 @@ class Reader {
       SL_ASSIGN_OR_RETURN(const int64_t id, Id(name, -1));
       add(id);
     }
-    for (const std::string_view literal : kEndLiterals) {
-      const auto id = parts_.model->vocabulary().Find(literal);
-      if (id && types_[*id] == kControl) add(*id);
+    for (const std::string_view literal : kEndLiterals) add(Control(literal));
+    for (const FillEnd& end : FillEnds()) {
+      SL_ASSIGN_OR_RETURN(int64_t id, Id(end.key, -1));
+      for (size_t i = 0; i < end.literals.size() && id < 0; ++i) id = Control(end.literals[i]);
+      add(id);
     }
     return absl::OkStatus();
+  }
+
+  // The id of a token that is known to be for control, whatever the file takes it for; -1: none.
+  int64_t Control(std::string_view literal) {
+    const auto id = parts_.model->vocabulary().Find(literal);
+    if (!id || types_[*id] == kUnused) return -1;
+    const auto added = std::find_if(parts_.added_tokens.begin(), parts_.added_tokens.end(),
+                                    [&](const AddedToken& token) { return token.id == *id; });
+    if (added != parts_.added_tokens.end()) {
+      added->special = true;
+    } else {
+      types_[*id] = kControl;
+      AddIfFoundWhole(literal, *id);
+    }
+    return *id;
+  }
+
+  // Files do not say which tokens take the white space behind them along: Phi-3's do, but for
+  // three.
+  void StripBehindPhi3() {
+    std::string name(file_.String("general.name").value_or(""));
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (name.find("phi-3") == name.npos && name.find("phi3") == name.npos) return;
+    for (AddedToken& token : parts_.added_tokens) {
+      token.rstrip =
+          token.content != "<unk>" && token.content != "<s>" && token.content != "<|endoftext|>";
+    }
   }
 
   const GgufFile& file_;

@@ -9,6 +9,7 @@
 #include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/pipeline.h"
 #include "gateway/text/tokenizer/tokenizer_files.h"
+#include "gateway/text/tokenizer/tokenizer_settings.h"
 #include "gateway/text/tokenizer/unigram.h"
 #include "gateway/text/utf8.h"
 #include "shared/base/file.h"
@@ -226,40 +227,36 @@ absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view text) {
   return parts;
 }
 
-int64_t FindToken(const TokenizerParts& parts, std::string_view content) {
-  for (const AddedToken& token : parts.added_tokens) {
-    if (token.content == content) return token.id;
+// added_tokens_decoder's flags count, not the file's; a token that the file does not have is
+// numbered on behind those that it has, as the reference does it.
+absl::Status AddTokens(const std::vector<AddedToken>& added, TokenizerParts& parts) {
+  std::map<std::string, size_t, std::less<>> index;
+  const Vocabulary& vocabulary = parts.model->vocabulary();
+  uint32_t next = static_cast<uint32_t>(vocabulary.size());
+  for (size_t i = 0; i < parts.added_tokens.size(); ++i) {
+    index.emplace(parts.added_tokens[i].content, i);
+    next = std::max(next, parts.added_tokens[i].id + 1);
   }
-  const auto id = parts.model->vocabulary().Find(content);
-  return id ? static_cast<int64_t>(*id) : -1;
-}
-
-// "eos_token": "</s>" or {"content": "</s>", …}.
-absl::StatusOr<std::string> NamedToken(const JsonFields& fields, const char* key) {
-  const nlohmann::json* value = fields.Find(key);
-  if (value == nullptr) return std::string();
-  if (value->is_string()) return value->get<std::string>();
-  return JsonFields(*value, fields.Path(key)).String("content");
-}
-
-// bos_token and eos_token of tokenizer_config.json or special_tokens_map.json, where there is one.
-absl::Status ReadNamedTokens(const std::string& directory, const char* name,
-                             TokenizerParts& parts) {
-  const std::string path = (std::filesystem::path(directory) / name).string();
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return absl::OkStatus();
-  SL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxFileBytes));
-  SL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path));
-  const JsonFields fields(json, Cat(path, ": "));
-  SL_ASSIGN_OR_RETURN(const std::string bos, NamedToken(fields, "bos_token"));
-  SL_ASSIGN_OR_RETURN(const std::string eos, NamedToken(fields, "eos_token"));
-  if (parts.bos_id < 0 && !bos.empty()) parts.bos_id = FindToken(parts, bos);
-  if (parts.eos_id < 0 && !eos.empty()) parts.eos_id = FindToken(parts, eos);
+  for (AddedToken token : added) {
+    if (const auto known = index.find(token.content); known != index.end()) {
+      AddedToken& there = parts.added_tokens[known->second];
+      token.id = there.id;
+      token.special |= there.special;  // once special, always special
+      there = std::move(token);
+      continue;
+    }
+    const auto id = vocabulary.Find(token.content);
+    token.id = id ? *id : next++;
+    if (token.id >= Vocabulary::kMaxId) {
+      return InvalidArgument("added_tokens_decoder: ", Quoted(token.content), " would get id ",
+                             token.id);
+    }
+    parts.added_tokens.push_back(std::move(token));
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Finish(TokenizerParts parts) {
-  if (parts.bos_id < 0) parts.bos_id = parts.post_processor.first_token();
   if (parts.eos_id >= 0) parts.eos_ids = {static_cast<uint32_t>(parts.eos_id)};
   return PipelineTokenizer::Create(std::move(parts));
 }
@@ -268,6 +265,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Finish(TokenizerParts parts) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view text) {
   SL_ASSIGN_OR_RETURN(TokenizerParts parts, ParseTokenizerJson(text));
+  ApplyEnds({}, parts);
   return Finish(std::move(parts));
 }
 
@@ -276,22 +274,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJsonFile(const std::stri
   absl::StatusOr<TokenizerParts> parts = ParseTokenizerJson(text);
   if (!parts.ok()) return Annotate(parts.status(), path);
   const std::string directory = std::filesystem::path(path).parent_path().string();
-  SL_RETURN_IF_ERROR(ReadNamedTokens(directory, "tokenizer_config.json", *parts));
-  SL_RETURN_IF_ERROR(ReadNamedTokens(directory, "special_tokens_map.json", *parts));
+  SL_ASSIGN_OR_RETURN(const TokenizerSettings settings, ReadTokenizerSettings(directory));
+  const absl::Status added = AddTokens(settings.added_tokens, *parts);
+  if (!added.ok()) return Annotate(added, path);
+  ApplyEnds(settings, *parts);
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Finish(*std::move(parts));
   if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
-  return tokenizer;
-}
-
-absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromDirectory(const std::string& directory) {
-  const std::string path = (std::filesystem::path(directory) / "tokenizer.json").string();
-  std::error_code error;
-  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) {
-    return NotFound(directory, ": has no tokenizer.json");
-  }
-  auto tokenizer = TokenizerFromJsonFile(path);
-  // A link to nowhere is not the same as no file.
-  if (absl::IsNotFound(tokenizer.status())) return InvalidArgument(Message(tokenizer.status()));
   return tokenizer;
 }
 

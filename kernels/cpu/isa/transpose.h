@@ -98,6 +98,10 @@ template <typename T>
 void Interleave(const T* const* rows, int64_t count, int64_t length, float* out) {
   for (int64_t first = 0; first < length; first += 16) {
     const int64_t n = Least<int64_t>(16, length - first);
+    if (count == 1) {  // a row alone is in order: an expert's only token, a sequence's next
+      StoreN(out + first, LoadN(rows[0] + first, n), n);
+      continue;
+    }
     F32x16 tile[16];
 #pragma GCC unroll 16
     for (int64_t r = 0; r < 16; ++r) tile[r] = r < count ? LoadN(rows[r] + first, n) : Zero();

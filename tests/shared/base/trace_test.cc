@@ -84,6 +84,7 @@ TEST_F(TraceTest, APathThatCannotBeWrittenIsNamed) {
   ASSERT_FALSE(trace.ok());
   EXPECT_NE(Message(trace.status()).find("/nonexistent/trace.json"), std::string::npos);
   EXPECT_FALSE(Trace::Join("/nonexistent/trace.json", "p").ok());
+  EXPECT_FALSE(Trace::Begin("/dev/full", "p").ok());
 }
 
 }  // namespace

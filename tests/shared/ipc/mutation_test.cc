@@ -77,6 +77,18 @@ TEST(Mutation, HostileRings) {
   }
 }
 
+TEST(Mutation, HostileMoves) {
+  Mutator mutator(43);
+  for (int round = 0; round < 20000; ++round) {
+    // Half of all scripts have few moves of the peer's, or none.
+    Bytes script = mutator.Random(mutator.Below(100));
+    for (std::byte& move : script) {
+      if (round % 2 == 0 && mutator.Below(16) != 0) move = static_cast<std::byte>(mutator.Below(3));
+    }
+    ASSERT_TRUE(SurvivesHostileMoves(script)) << round;
+  }
+}
+
 TEST(Mutation, HostileMessages) {
   Mutator mutator(42);
   std::vector<Bytes> valid;

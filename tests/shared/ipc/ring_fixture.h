@@ -71,4 +71,52 @@ inline bool SurvivesHostileMemory(std::span<const std::byte> input) {
   return written.ok() || written.status().code() == absl::StatusCode::kDataLoss;
 }
 
+// Lets each byte of `script` be one move of a writer, a reader, or a hostile peer of both: what the
+// writer wrote arrives as it was, and until the peer moves a position there is no error.
+inline bool SurvivesHostileMoves(std::span<const std::byte> script) {
+  constexpr size_t kBytes = 256;
+  TestRing ring(kBytes);
+  uint32_t written = 0, read = 0;
+  bool hostile = false;
+  std::vector<std::byte> payload, expected;
+  std::vector<size_t> sizes;
+  const auto fails = [&](const absl::Status& status) {
+    return !hostile || status.code() != absl::StatusCode::kDataLoss;
+  };
+  for (const std::byte move : script) {
+    const auto number = static_cast<size_t>(move) / 4;
+    if (static_cast<size_t>(move) % 4 < 2) {
+      const size_t size = number * 4;
+      FillPayload(payload, written, size);
+      const bool room = ring.writer.CanWrite(size);
+      const auto done = ring.writer.TryWrite(kTokensKind, payload);
+      if (size > ring.writer.max_payload()) {
+        if (done.status().code() != absl::StatusCode::kResourceExhausted) return false;
+      } else if (!done.ok()) {
+        if (fails(done.status())) return false;
+      } else if (*done != room) {
+        return false;
+      } else if (*done) {
+        sizes.push_back(size);
+        ++written;
+      }
+    } else if (static_cast<size_t>(move) % 4 == 2) {
+      const bool any = ring.reader.CanRead();
+      const auto kind = ring.reader.TryRead(payload);
+      if (!kind.ok() && fails(kind.status())) return false;
+      if (!kind.ok()) continue;
+      if (kind->has_value() != any) return false;
+      if (!any || hostile) continue;
+      FillPayload(expected, read, sizes[read]);
+      ++read;
+      if (payload != expected) return false;
+    } else {
+      auto& word = number % 2 == 0 ? ring.control->head : ring.control->tail;
+      word.store(word.load() + number / 2 * 8 - 64);
+      hostile = true;
+    }
+  }
+  return true;
+}
+
 }  // namespace shardline

@@ -82,6 +82,31 @@ TEST(PlanCommand, ReadsTheChosenExpertsOfMixtral) {
             plan["ranks"][0]["left_for_state_bytes"].get<int64_t>() / (32768 * kv));
 }
 
+// Rank 0 has all of a token's experts where it has as many.
+TEST(PlanCommand, DealsOutTheExpertsOfMixtral) {
+  const Arguments flags = {kMixtral, "--tensor-parallel=3", "--device=h100-80g"};
+  Arguments whole = flags;
+  whole.emplace_back("--expert-parallel");
+  const Json cut = CallJson(flags), dealt = CallJson(whole);
+  EXPECT_EQ(cut["expert_parallel"], false);
+  EXPECT_EQ(dealt["expert_parallel"], true);
+  EXPECT_EQ(dealt["parameters"], cut["parameters"]);
+  ASSERT_EQ(dealt["ranks"].size(), 2u);
+  EXPECT_THAT(dealt["ranks"][0]["ranks"], ElementsAre(0, 1));
+  EXPECT_THAT(dealt["ranks"][1]["ranks"], ElementsAre(2));
+  const int64_t expert = 32 * 3 * int64_t{4096} * 14336 * 2;  // of all layers
+  const int64_t first = dealt["ranks"][0]["weight_bytes"], last = dealt["ranks"][1]["weight_bytes"];
+  const int64_t head = 32 * int64_t{4096} * 128 * (2 * 4 + 2) * 2;  // of keys, with its queries
+  EXPECT_EQ(first - last, expert + head);  // three and two experts, three and two heads
+  const int64_t others = first - 3 * expert, read = dealt["decode"][0]["bytes_read"];
+  EXPECT_GT(read, 2 * expert);
+  EXPECT_LT(read,
+            2 * expert + others + 2048 * dealt["ranks"][0]["kv_bytes_per_token"].get<int64_t>());
+  EXPECT_EQ(dealt["decode"][0]["all_reduces"], 65);
+  EXPECT_EQ(dealt["decode"][0]["all_reduce_bytes"], cut["decode"][0]["all_reduce_bytes"]);
+  EXPECT_THAT(Call(whole).out, HasSubstr("3 ranks with whole experts on h100-80g"));
+}
+
 TEST(PlanCommand, NamesTheSmallestNumberOfRanksThatFits) {
   const Json one = CallJson({kFalcon, "--device=h100-80g"});
   EXPECT_EQ(one["fits"], false);
@@ -176,6 +201,9 @@ TEST(PlanCommand, RefusesInOneLineThatNamesTheFlag) {
       {{kFalcon, "--tensor-parallel=two"}, "--tensor-parallel: 'two'"},
       {{kFalcon, "--tensor-parallel=233"}, "--tensor-parallel=233 is too many: "},
       {{kTests + "golden/llama", "--tensor-parallel=5"}, "--tensor-parallel=5 is too many: "},
+      {{kMixtral, "--tensor-parallel=9", "--expert-parallel"},
+       "--tensor-parallel=9 with --expert-parallel is too many: "},
+      {{kFalcon, "--expert-parallel"}, "--expert-parallel: this model has no experts"},
       {{kFalcon, "--device=h101"}, "--device: 'h101' is not known; "},
       {{kFalcon, "--device=h101"}, "the nearest name is h100-80g"},
       {{kFalcon, "--device=mi300"}, "the nearest name is mi300x"},

@@ -33,10 +33,15 @@ constexpr Setting kSettings[] = {
     {.name = "no KV cache", .kv_cache = false},
 };
 
-class Followers : public testing::TestWithParam<const char*> {
+struct Checkpoint {
+  const char* name;
+  bool expert_parallel = false;
+};
+
+class Followers : public testing::TestWithParam<Checkpoint> {
  protected:
   void SetUp() override {
-    cases_ = ReadGolden(GetParam());
+    cases_ = ReadGolden(GetParam().name);
     for (const GoldenCase& c : cases_) {
       context_ = std::max<int64_t>(context_, c.prompt.size() + c.output.size());
     }
@@ -45,10 +50,11 @@ class Followers : public testing::TestWithParam<const char*> {
   // One rank, to the end. `port`: rank 0's.
   absl::Status RunRank(const Setting& setting, ProcessGroup& group, ListPort& port) {
     PlanBroadcast plans(group, 1);
-    auto model = Model::Load({.path = GoldenCheckpoint(GetParam()),
+    auto model = Model::Load({.path = GoldenCheckpoint(GetParam().name),
                               .dtype = "f32",
                               .ops = &CpuOps(),
                               .group = &group,
+                              .expert_parallel = GetParam().expert_parallel,
                               .max_batch_tokens = setting.max_batch_tokens,
                               .max_context = context_},
                              nullptr);
@@ -127,9 +133,16 @@ TEST_P(Followers, GiveTheReferencesTokens) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Followers,
-                         testing::Values("llama", "gemma3", "mistral", "falcon_multi_query",
-                                         "mixtral", "deepseek_v2", "mamba", "gguf_of_llama"),
-                         [](const auto& info) { return std::string(info.param); });
+                         testing::Values(Checkpoint{"llama"}, Checkpoint{"gemma3"},
+                                         Checkpoint{"mistral"}, Checkpoint{"falcon_multi_query"},
+                                         Checkpoint{"mixtral"}, Checkpoint{"deepseek_v2"},
+                                         Checkpoint{"mamba"}, Checkpoint{"gguf_of_llama"},
+                                         Checkpoint{"mixtral", true}, Checkpoint{"qwen2_moe", true},
+                                         Checkpoint{"gguf_of_deepseek_v3", true}),
+                         [](const auto& info) {
+                           return Cat(info.param.name,
+                                      info.param.expert_parallel ? "_expert_parallel" : "");
+                         });
 
 // A model that fails on one rank, at its second step.
 class FailingModel final : public Model {

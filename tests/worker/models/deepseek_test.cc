@@ -132,14 +132,6 @@ TEST(Deepseek, RefusesWhatWouldBeAnotherModel) {
       "config.json: n_group (expert_group_count) 7 does not divide 256 experts or exceeds 64");
 }
 
-// The published V3 holds weights of eight bits with scales beside them.
-TEST(DeepseekV3, WeightsOfEightBitsAreRefusedWithWhatToDo) {
-  EXPECT_EQ(V3Error(R"("quantization_config": {"quant_method": "fp8", "fmt": "e4m3",
-      "weight_block_size": [128, 128], "activation_scheme": "dynamic"})"),
-            "config.json: quantization_config is not served: give the unquantised checkpoint or a "
-            "GGUF file");
-}
-
 TEST(DeepseekV3, LayersThatPredictFurtherTokensAreNotRead) {
   auto checkpoint = Checkpoint::Open(GoldenCheckpoint("deepseek_v3"));  // of two layers
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();

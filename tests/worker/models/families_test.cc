@@ -153,22 +153,34 @@ TEST(Gemma3, TextConfigOfModelsThatSee) {
   EXPECT_EQ(read.error, "");
   EXPECT_EQ(read.spec.hidden, 1024);
   EXPECT_EQ(Windows(read.spec), (std::vector<int64_t>{7, 7, 7}));
+  EXPECT_TRUE(read.spec.tied_head);
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"text_config": {"hidden_size": "wide"}})").error,
             "config.json: text_config.hidden_size is not an integer");
 }
 
+TEST(Gemma3, TheOutermostKeyTiesTheHead) {
+  const auto tied = [](const std::string& keys) {
+    const Read read = ReadHf(Gemma3Family(), "{" + keys + "}");
+    EXPECT_EQ(read.error, "");
+    return read.spec.tied_head;
+  };
+  EXPECT_FALSE(tied(R"("tie_word_embeddings": false)"));
+  EXPECT_FALSE(
+      tied(R"("tie_word_embeddings": false, "text_config": {"tie_word_embeddings": true})"));
+  EXPECT_TRUE(tied(R"("text_config": {"tie_word_embeddings": false})"));
+}
+
 TEST(Gemma3, RefusesWhatWouldChangeTheArithmetic) {
   for (const auto& [key, value] : {std::pair{"use_bidirectional_attention", "true"},
-                                   {"final_logit_softcapping", "30.0"},
                                    {"attn_logit_softcapping", "50.0"},
                                    {"hidden_activation", "\"relu\""},
                                    {"sliding_window", "null"},
-                                   {"query_pre_attn_scalar", "0"},
-                                   {"quantization_config", "1"}}) {
+                                   {"query_pre_attn_scalar", "0"}}) {
     const std::string error = ReadHf(Gemma3Family(), Cat("{\"", key, "\": ", value, "}")).error;
     EXPECT_NE(error.find(key), std::string::npos) << error;
   }
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": null})").error, "");
+  EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": 30.0})").spec.logit_cap, 30);
 }
 
 TEST(Config, NumbersThatMultiplyAreWithinReason) {
@@ -350,6 +362,7 @@ TEST(Qwen3Moe, DenseLayersAreThoseThatTheKeysTell) {
   EXPECT_EQ(mixtures(""), (E{128, 128, 128, 128}));
   EXPECT_EQ(mixtures(R"(, "decoder_sparse_step": 2, "num_experts": 16)"), (E{0, 16, 0, 16}));
   EXPECT_EQ(mixtures(R"(, "mlp_only_layers": [0, 3])"), (E{0, 128, 128, 0}));
+  EXPECT_EQ(mixtures(R"(, "num_local_experts": 16)"), (E{16, 16, 16, 16}));
   const Read read = ReadHf(Qwen3MoeFamily(), "{}");
   EXPECT_FALSE(std::get<Moe>(read.spec.blocks[0].ffn).router.routing.renormalise);
 }

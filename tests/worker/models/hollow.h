@@ -16,6 +16,7 @@ namespace shardline {
 struct HollowTensor {
   std::string name;
   std::vector<int64_t> shape;  // outermost first
+  std::string dtype = "BF16";  // in safetensors
 
   int64_t elements() const {
     int64_t n = 1;
@@ -72,17 +73,17 @@ inline void WriteHollowGguf(const std::string& path, const std::string& metadata
   }
 }
 
-// In BF16.
 inline void WriteHollowSafetensors(const std::string& path,
                                    const std::vector<HollowTensor>& tensors) {
   std::string json = "{";
   uint64_t offset = 0;
   for (const HollowTensor& t : tensors) {
-    const uint64_t end = offset + 2 * t.elements();
+    const int64_t bytes = t.dtype == "BF16" ? 2 : t.dtype == "F32" ? 4 : 1;
+    const uint64_t end = offset + bytes * t.elements();
     std::string shape;
     for (const int64_t size : t.shape) shape += Cat(shape.empty() ? "" : ",", size);
-    json += Cat(json.size() > 1 ? "," : "", "\"", t.name, "\":{\"dtype\":\"BF16\",\"shape\":[",
-                shape, "],\"data_offsets\":[", offset, ",", end, "]}");
+    json += Cat(json.size() > 1 ? "," : "", "\"", t.name, "\":{\"dtype\":\"", t.dtype,
+                "\",\"shape\":[", shape, "],\"data_offsets\":[", offset, ",", end, "]}");
     offset = end;
   }
   json += "}";

@@ -104,9 +104,6 @@ TEST(Llama, TellsAllMissingKeysAtOnce) {
 TEST(Llama, RefusesWhatWouldChangeTheArithmetic) {
   const auto error = [](const std::string& more) { return ReadHf(more).error; };
   EXPECT_EQ(error(R"("hidden_act": "gelu")"), "config.json: hidden_act 'gelu' is not silu");
-  EXPECT_EQ(error(R"("quantization_config": {"quant_method": "gptq"})"),
-            "config.json: quantization_config is not served: give the unquantised checkpoint or a "
-            "GGUF file");
   EXPECT_EQ(error(R"("rope_scaling": {"type": "spiral"})"),
             "config.json: rope_scaling.rope_type 'spiral' is not one of default, linear, dynamic, "
             "yarn, longrope and llama3");

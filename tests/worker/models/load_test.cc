@@ -188,6 +188,30 @@ TEST_F(BrokenCheckpoint, RopeFactorsOfZero) {
   }
 }
 
+// `tie_word_embeddings` beside a head that differs from the embedding is a mistake.
+TEST_F(BrokenCheckpoint, AHeadOfItsOwnIsReadWhateverIsSaidOfIt) {
+  Take("llama");
+  const auto parameters = [this] {
+    const auto model = Model::Load({.path = folder_, .dtype = "f32", .ops = &CpuOps()}, nullptr);
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? (*model)->info().parameters : 0;
+  };
+  const int64_t untied = parameters();
+  const std::string config = ReadFile(folder_ + "/config.json");
+  Write("config.json", R"({"tie_word_embeddings": true,)" + config.substr(1));
+  EXPECT_EQ(parameters(), untied);
+
+  std::string bytes = ReadFile(folder_ + "/model.safetensors");
+  const auto file = SafetensorsCheckpoint::Parse(std::as_bytes(std::span(bytes)), "");
+  ASSERT_TRUE(file.ok()) << file.status();
+  const auto& embedding = (*file)->Find("model.embed_tokens.weight")->data;
+  const auto* start = std::as_bytes(std::span(bytes)).data();
+  std::memcpy(bytes.data() + ((*file)->Find("lm_head.weight")->data.data() - start),
+              embedding.data(), embedding.size());
+  Write("model.safetensors", bytes);
+  EXPECT_EQ(parameters(), untied - 128 * 64);
+}
+
 // A window in layers that the architecture's class does not give one; sinks that none has.
 TEST_F(BrokenCheckpoint, KeysOfOtherCode) {
   struct Case {
@@ -202,6 +226,9 @@ TEST_F(BrokenCheckpoint, KeysOfOtherCode) {
              "logit_scale is not served with this architecture"},
         Case{"deepseek_moe", R"("routed_scaling_factor": 2.5,)",
              "routed_scaling_factor is not served with this architecture"},
+        Case{"llama", R"("per_layer_config": {"1": {"intermediate_size": 112}},)",
+             "per_layer_config is not served with this architecture"},
+        Case{"llama", R"("is_causal": false,)", "is_causal false is not served"},
         Case{"qwen2_tied", R"("attention_chunk_size": 8192,)",
              "attention_chunk_size is not served with this architecture"}}) {
     Take(c.name);
@@ -214,7 +241,7 @@ TEST_F(BrokenCheckpoint, KeysOfOtherCode) {
   const std::string config = ReadFile(folder_ + "/config.json");
   Write("config.json",
         R"({"attention_chunk_size": null, "alibi": false, "residual_multiplier": 1.0,
-            "layer_types": ["full_attention"],)" +
+            "per_layer_config": {}, "is_causal": true, "layer_types": ["full_attention"],)" +
             config.substr(1));
   EXPECT_TRUE(Model::Load({.path = folder_, .dtype = "f32", .ops = &CpuOps()}, nullptr).ok());
 }
@@ -297,6 +324,23 @@ TEST(Load, TellsAboutTheModel) {
   EXPECT_EQ(group.layers, 2);
   EXPECT_EQ(group.kv_heads, 2);
   EXPECT_EQ(group.head_dim, 16);
+}
+
+// Scales are no parameters.
+TEST(Load, TellsOfWeightsOfEightBits) {
+  const ModelInfo info = LoadModel(GoldenCheckpoint("qwen3_fp8"), CpuOps()).model->info();
+  EXPECT_EQ(info.quantisation, "F8_E4M3");
+  EXPECT_EQ(info.parameters, 80 * 136 + 3 * 136 + 2 * 48 + 136 * (144 + 48 + 48 + 144 + 3 * 144));
+}
+
+TEST_F(BrokenCheckpoint, OtherQuantisationsAreOneLine) {
+  Take("qwen3_fp8");
+  Replace("config.json", R"("quant_method": "fp8")", R"("quant_method": "awq")");
+  EXPECT_EQ(LoadError(folder_),
+            folder_ +
+                "/config.json: quantization_config.quant_method 'awq' is not read: fp8, "
+                "fbgemm_fp8 and compressed-tensors with floats of eight bits are; otherwise "
+                "give the unquantised checkpoint or a GGUF file");
 }
 
 TEST(Load, ReportsProgressUpToOne) {

@@ -66,9 +66,13 @@ inline PublishedList ReadPublished(const std::string& name, const std::string& f
   for (std::string line; std::getline(in, line);) {
     const bool unread = line.starts_with("unread ");
     std::istringstream words(line);
-    std::string key, type, value;
+    std::string key, type, value, dtype = "BF16";
     if (unread) words >> key;
     words >> key;
+    if (key == "f8" || key == "f32") {
+      dtype = key == "f8" ? "F8_E4M3" : "F32";
+      words >> key;
+    }
     if (key == "parameters") {
       words >> list.parameters;
     } else if (key == "kv_bytes_per_token") {
@@ -84,7 +88,7 @@ inline PublishedList ReadPublished(const std::string& name, const std::string& f
       ExpandName(key, names);
       if (!unread) list.lines.push_back(list.tensors.size());
       for (const std::string& expanded : names) {
-        list.tensors.push_back({expanded, shape});
+        list.tensors.push_back({expanded, shape, dtype});
         if (unread) list.unread.insert(expanded);
       }
     }

@@ -176,6 +176,36 @@ TEST_P(PublishedGguf, MapsOneToOne) {
   EXPECT_EQ(KvBytesPerToken(*opened->decoder), list.kv_bytes_per_token);
 }
 
+// Of a file whose last block predicts the token after the next one, the others are the model.
+class NextTokenBlocks : public Published {};
+
+TEST_F(NextTokenBlocks, AreNotRead) {
+  for (const auto& [name, architecture, layers] :
+       {std::tuple{"glm-4-9b-0414", "glm4", 40}, {"qwen3-30b-a3b", "qwen3moe", 48}}) {
+    PublishedList list = ReadPublished(name, "gguf.txt");
+    const std::string last = Cat("blk.", layers - 1, ".");
+    list.tensors.push_back({last + "nextn.eh_proj.weight", {4, 8}});
+    const std::string key = Cat(architecture, ".nextn_predict_layers");
+    PublishedList whole = list, none = list;
+    AddMetadata(list, key, "u32", "1");
+    std::set<std::string> unread, expected;
+    const auto opened = Open(WriteGguf(list), unread);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_EQ(opened->info.layers, layers - 1);
+    for (const HollowTensor& tensor : list.tensors) {
+      if (tensor.name.starts_with(last)) expected.insert(tensor.name);
+    }
+    EXPECT_EQ(unread, expected);
+    const std::string unused = Message(Open(WriteGguf(whole), unread).status());
+    EXPECT_NE(unused.find(Cat("unused tensors: ", last, "nextn.eh_proj.weight")), unused.npos);
+    AddMetadata(none, key, "u32", Cat(layers));
+    const std::string error = Message(Open(WriteGguf(none), unread).status());
+    EXPECT_NE(error.find(Cat("nextn_predict_layers ", layers, " is not less than block_count ")),
+              error.npos)
+        << error;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, PublishedGguf, testing::ValuesIn(PublishedNames("gguf.txt")),
                          TestName);
 

@@ -1,9 +1,10 @@
-// Every golden checkpoint cut for several ranks, each a thread with its own part of the weights.
+// Every golden checkpoint cut for several ranks, each a thread with its own part of the weights;
+// mixtures also with their experts dealt out.
 #include <cmath>
 #include <thread>
 
 #include "kernels/ops.h"
-#include "tests/worker/models/golden.h"
+#include "tests/worker/models/mixtures.h"
 #include "tests/worker/models/runner.h"
 #include "tests/worker/models/thread_group.h"
 
@@ -12,25 +13,38 @@ namespace {
 
 constexpr int kMostRanks = 4;
 
+struct Cut {
+  std::string name;
+  bool expert_parallel;
+};
+
+std::vector<Cut> Cuts() {
+  std::vector<Cut> all;
+  for (const std::string& name : GoldenNames()) all.push_back({name, false});
+  for (const std::string& name : GoldenMixtures()) all.push_back({name, true});
+  return all;
+}
+
 struct RankResult {
   absl::Status status;
   std::vector<Logits> whole, pieces;  // by case
 };
 
 // Loads rank `rank`'s part and runs all cases, in one piece and in steps of 7.
-void RunRank(const std::string& name, const std::string& dtype, int64_t context,
-             ProcessGroup& group, RankResult& result) {
-  auto model = Model::Load({.path = GoldenCheckpoint(name),
+void RunRank(const Cut& cut, const std::string& dtype, int64_t context, ProcessGroup& group,
+             RankResult& result) {
+  auto model = Model::Load({.path = GoldenCheckpoint(cut.name),
                             .dtype = dtype,
                             .ops = &CpuOps(),
                             .group = &group,
+                            .expert_parallel = cut.expert_parallel,
                             .max_batch_tokens = 1024,
                             .max_context = context},
                            nullptr);
   result.status = model.status();
   if (!model.ok()) return;
   Runner runner(**model, 1, context);
-  for (const GoldenCase& c : ReadGolden(name)) {
+  for (const GoldenCase& c : ReadGolden(cut.name)) {
     runner.Restart();
     result.whole.push_back(runner.Sequence(c.Fed(), c.prompt.size(), c.prompt.size()));
     runner.Restart();
@@ -38,9 +52,9 @@ void RunRank(const std::string& name, const std::string& dtype, int64_t context,
   }
 }
 
-std::vector<RankResult> RunRanks(const std::string& name, const std::string& dtype, int ranks) {
+std::vector<RankResult> RunRanks(const Cut& cut, const std::string& dtype, int ranks) {
   int64_t context = 128;
-  for (const GoldenCase& c : ReadGolden(name)) {
+  for (const GoldenCase& c : ReadGolden(cut.name)) {
     context = std::max<int64_t>(context, c.prompt.size() + c.output.size());
   }
   ThreadRanks group(ranks);
@@ -49,7 +63,7 @@ std::vector<RankResult> RunRanks(const std::string& name, const std::string& dty
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       const auto own = group.Rank(rank);
-      RunRank(name, dtype, context, *own, results[rank]);
+      RunRank(cut, dtype, context, *own, results[rank]);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -73,10 +87,10 @@ void ExpectNear(const Logits& logits, const std::vector<std::vector<float>>& exp
   EXPECT_LE(most, 1e-4);
 }
 
-class Ranks : public testing::TestWithParam<std::string> {};
+class Ranks : public testing::TestWithParam<Cut> {};
 
 TEST_P(Ranks, GiveTheReferencesLogProbabilities) {
-  const std::vector<GoldenCase> cases = ReadGolden(GetParam());
+  const std::vector<GoldenCase> cases = ReadGolden(GetParam().name);
   int fit = 0;
   for (int ranks = 2; ranks <= kMostRanks; ++ranks) {
     SCOPED_TRACE(Cat(ranks, " ranks"));
@@ -110,8 +124,9 @@ TEST_P(Ranks, AgreeInNarrowTypes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Checkpoints, Ranks, testing::ValuesIn(GoldenNames()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Checkpoints, Ranks, testing::ValuesIn(Cuts()), [](const auto& info) {
+  return info.param.name + (info.param.expert_parallel ? "_expert_parallel" : "");
+});
 
 }  // namespace
 }  // namespace shardline

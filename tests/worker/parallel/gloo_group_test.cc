@@ -21,6 +21,7 @@ namespace shardline {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Fault;
 using ::testing::HasSubstr;
 using testing::Rig;
 
@@ -218,9 +219,6 @@ TEST(GlooProcesses, ThreeRanksConform) {
   testing::RunRanks(3, {.role = "conform", .detail = "300"}, meeting.fd());
 }
 
-struct Fault {
-  std::string role, limit, expect;
-};
 class GlooFault : public ::testing::TestWithParam<Fault> {};
 TEST_P(GlooFault, EndsTheOthers) {
   const Fault& fault = GetParam();
@@ -235,7 +233,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Fault{"leave", "600", "rank 2 left"},
                       Fault{"stop", "2", "rank 2 has not come to AllReduce within 2 s"},
                       Fault{"abort", "600", "ended by rank 2: the test says so"}),
-    [](const auto& info) { return info.param.role; });
+    testing::RoleOf);
 
 // The descriptor is the test's listening socket: rank 0 uses it, the others learn the port from it.
 absl::StatusOr<std::unique_ptr<ProcessGroup>> Join(const testing::RankArguments& arguments) {
@@ -250,15 +248,12 @@ absl::StatusOr<std::unique_ptr<ProcessGroup>> Join(const testing::RankArguments&
                              .rank = arguments.rank,
                              .size = arguments.size,
                              .epoch = kEpoch,
-                             .limit = std::chrono::seconds(std::stoi(arguments.detail))});
+                             .limit = arguments.limit()});
 }
 
 }  // namespace
 }  // namespace shardline
 
 int main(int argc, char** argv) {
-  const auto rank = shardline::testing::MaybeRank(argc, argv, shardline::Join);
-  if (rank) return *rank;
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return shardline::testing::RunTestsOrRank(argc, argv, shardline::Join);
 }

@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 using testing::FakeNccl;
 using testing::FakeNcclKnobs;
 using testing::FakeStream;
+using testing::Fault;
 using ::testing::HasSubstr;
 using testing::Rig;
 
@@ -189,9 +190,6 @@ void RunProcesses(const testing::RankArguments& arguments) {
 
 TEST(NcclProcesses, ThreeRanksConform) { RunProcesses({.role = "conform", .detail = "300"}); }
 
-struct Fault {
-  std::string role, limit, expect;
-};
 class NcclFault : public ::testing::TestWithParam<Fault> {};
 TEST_P(NcclFault, EndsTheOthers) {
   const Fault& fault = GetParam();
@@ -203,20 +201,17 @@ INSTANTIATE_TEST_SUITE_P(
                       Fault{"leave", "600", "rank 2 left"},
                       Fault{"stop", "1", "AllReduce has not ended within 1 s"},
                       Fault{"abort", "600", "ended by rank 2: the test says so"}),
-    [](const auto& info) { return info.param.role; });
+    testing::RoleOf);
 
 absl::StatusOr<std::unique_ptr<ProcessGroup>> Join(const testing::RankArguments& arguments) {
   FakeNcclKnobs().Reset(arguments.size);
   return Gpu::Make(testing::kJoinDescriptor, arguments.rank, arguments.size,
-                   {.limit = std::chrono::seconds(std::stoi(arguments.detail))});
+                   {.limit = arguments.limit()});
 }
 
 }  // namespace
 }  // namespace shardline
 
 int main(int argc, char** argv) {
-  const auto rank = shardline::testing::MaybeRank(argc, argv, shardline::Join);
-  if (rank) return *rank;
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return shardline::testing::RunTestsOrRank(argc, argv, shardline::Join);
 }

@@ -6,10 +6,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +20,12 @@
 
 namespace shardline::testing {
 
+// What the last rank does, within which limit, and what the others say of it.
+struct Fault {
+  std::string role, limit, expect;
+};
+inline std::string RoleOf(const ::testing::TestParamInfo<Fault>& info) { return info.param.role; }
+
 inline constexpr int kJoinDescriptor = 3;
 inline constexpr int kSharedDescriptor = 4;
 
@@ -27,8 +33,10 @@ struct RankArguments {
   int rank = 0;
   int size = 1;
   std::string role;    // "conform", or what the last rank does after a while: "kill", …
-  std::string detail;  // the back end's
+  std::string detail;  // the group's limit in seconds
   std::string expect;  // in the text of the others' errors
+
+  std::chrono::seconds limit() const { return std::chrono::seconds(std::stoi(detail)); }
 };
 using JoinGroup =
     std::function<absl::StatusOr<std::unique_ptr<ProcessGroup>>(const RankArguments&)>;
@@ -70,15 +78,20 @@ inline std::string Play(const RankArguments& arguments, std::unique_ptr<ProcessG
   return "";
 }
 
-// Call it first in main; the exit code if this process is a rank.
-inline std::optional<int> MaybeRank(int argc, char** argv, const JoinGroup& join) {
-  if (argc != 7 || std::string(argv[1]) != "--rank") return std::nullopt;
+inline int RunRank(char** argv, const JoinGroup& join) {
   const RankArguments arguments{std::atoi(argv[2]), std::atoi(argv[3]), argv[4], argv[5], argv[6]};
   auto group = join(arguments);
   const std::string wrong =
       group.ok() ? Play(arguments, *std::move(group)) : Message(group.status());
   if (!wrong.empty()) fprintf(stderr, "rank %d: %s\n", arguments.rank, wrong.c_str());
   return wrong.empty() ? 0 : 1;
+}
+
+// The whole of main: the tests, or this process's part as one of their ranks.
+inline int RunTestsOrRank(int argc, char** argv, const JoinGroup& join) {
+  if (argc == 7 && std::string(argv[1]) == "--rank") return RunRank(argv, join);
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
 }
 
 inline absl::StatusOr<Process> StartRank(const RankArguments& arguments, int join_fd,

@@ -18,6 +18,7 @@ namespace shardline {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Fault;
 using ::testing::HasSubstr;
 using testing::Rig;
 
@@ -234,9 +235,6 @@ TEST(ShmProcesses, ThreeRanksConform) {
   close(fd);
 }
 
-struct Fault {
-  std::string role, limit, expect;
-};
 class ShmFault : public ::testing::TestWithParam<Fault> {};
 TEST_P(ShmFault, EndsTheOthers) {
   const Fault& fault = GetParam();
@@ -251,10 +249,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Fault{"leave", "600", "rank 2 left"},
                       Fault{"stop", "1", "rank 2 has not come to AllReduce within 1 s"},
                       Fault{"abort", "600", "ended by rank 2: the test says so"}),
-    [](const auto& info) { return info.param.role; });
+    testing::RoleOf);
 
 absl::StatusOr<std::unique_ptr<ProcessGroup>> Join(const testing::RankArguments& arguments) {
-  const auto limit = std::chrono::seconds(std::stoi(arguments.detail));
+  const auto limit = arguments.limit();
   return ShmGroup::Attach(testing::kJoinDescriptor,
                           OptionsOf(arguments.rank, arguments.size, limit));
 }
@@ -263,8 +261,5 @@ absl::StatusOr<std::unique_ptr<ProcessGroup>> Join(const testing::RankArguments&
 }  // namespace shardline
 
 int main(int argc, char** argv) {
-  const auto rank = shardline::testing::MaybeRank(argc, argv, shardline::Join);
-  if (rank) return *rank;
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return shardline::testing::RunTestsOrRank(argc, argv, shardline::Join);
 }

@@ -1,8 +1,9 @@
 // What a rank without weights says of itself, beside what the same rank with them really allocates
-// and holds: every golden checkpoint on 1, 2 and 3 ranks.
+// and holds: every golden checkpoint on 1, 2 and 3 ranks, mixtures also with their experts dealt
+// out.
 #include "worker/plan/dry_rank.h"
 
-#include "tests/worker/models/golden.h"
+#include "tests/worker/models/mixtures.h"
 #include "tests/worker/models/thread_group.h"
 #include "worker/weights/loader.h"
 
@@ -19,10 +20,12 @@ struct RealRank {
   MappedMemory memory;
 };
 
-ModelOptions Options(const std::string& name, const std::string& dtype) {
+ModelOptions Options(const std::string& name, const std::string& dtype,
+                     bool expert_parallel = false) {
   return {.path = GoldenCheckpoint(name),
           .dtype = dtype,
           .ops = CpuOpsFor("scalar"),
+          .expert_parallel = expert_parallel,
           .max_batch_tokens = kBatch,
           .max_context = kContext};
 }
@@ -85,25 +88,27 @@ void ExpectSameState(const DryRank& dry, RealRank& real) {
 
 class DryRanks : public testing::TestWithParam<std::string> {};
 
-TEST_P(DryRanks, HaveTheSizesOfRealOnes) {
-  for (const char* dtype : {"f32", "bf16"}) {
-    for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
-      ThreadRanks group(ranks);
-      for (int r = 0; r < ranks; ++r) {
-        SCOPED_TRACE(Cat(dtype, ", rank ", r, " of ", ranks));
-        const ModelOptions options = Options(GetParam(), dtype);
-        auto dry = DryRank::Open(options, {r, ranks});
-        RealRank real;
-        const absl::Status loaded = Load(options, group.Rank(r), real);
-        ASSERT_EQ(dry.status(), loaded);  // too many ranks are too many for both
-        if (!loaded.ok()) continue;
-        ExpectSameWeights(**dry, real);
-        ExpectSameState(**dry, real);
-        ASSERT_TRUE(real.opened.decoder->Start(std::move(real.memory), real.opened.info).ok());
-        EXPECT_EQ((*dry)->activation_bytes(), real.opened.decoder->activation_bytes());
-      }
+void ExpectRealSizes(const ModelOptions& options) {
+  for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
+    ThreadRanks group(ranks);
+    for (int r = 0; r < ranks; ++r) {
+      SCOPED_TRACE(Cat(options.dtype, ", rank ", r, " of ", ranks));
+      auto dry = DryRank::Open(options, {r, ranks});
+      RealRank real;
+      const absl::Status loaded = Load(options, group.Rank(r), real);
+      ASSERT_EQ(dry.status(), loaded);  // too many ranks are too many for both
+      if (!loaded.ok()) continue;
+      ExpectSameWeights(**dry, real);
+      ExpectSameState(**dry, real);
+      ASSERT_TRUE(real.opened.decoder->Start(std::move(real.memory), real.opened.info).ok());
+      EXPECT_EQ((*dry)->activation_bytes(), real.opened.decoder->activation_bytes());
     }
   }
+}
+
+TEST_P(DryRanks, HaveTheSizesOfRealOnes) {
+  for (const char* dtype : {"f32", "bf16"}) ExpectRealSizes(Options(GetParam(), dtype));
+  if (IsMixture(GetParam())) ExpectRealSizes(Options(GetParam(), "bf16", true));
 }
 
 // Bytes of a product's matrix that a step of one token reads.

@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "tests/worker/models/golden.h"
+#include "tests/worker/models/mixtures.h"
 #include "tests/worker/models/runner.h"
 #include "tests/worker/models/thread_group.h"
 #include "worker/plan/dry_rank.h"
@@ -46,17 +46,17 @@ class CountedRank final : public ProcessGroup {
   CountingGroup count_;
 };
 
-ModelOptions Options(const std::string& name) {
+ModelOptions Options(const std::string& name, bool expert_parallel) {
   return {.path = GoldenCheckpoint(name),
           .dtype = "bf16",
           .ops = &CpuOps(),
+          .expert_parallel = expert_parallel,
           .max_batch_tokens = 32,
           .max_context = kContext};
 }
 
 // Traffic of each of kSteps.
-absl::StatusOr<std::vector<Traffic>> RunReal(const std::string& name, CountedRank& group) {
-  ModelOptions options = Options(name);
+absl::StatusOr<std::vector<Traffic>> RunReal(ModelOptions options, CountedRank& group) {
   options.group = &group;
   SL_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(options, nullptr));
   Runner runner(*model, 3, kContext);
@@ -102,7 +102,7 @@ Traffic Implied(const ModelSpec& spec, int ranks, const DryStep& step) {
 
 class TrafficOfRanks : public testing::TestWithParam<std::string> {};
 
-TEST_P(TrafficOfRanks, IsWhatIsExchanged) {
+void ExpectRealTraffic(const ModelOptions& options) {
   int fit = 0;
   for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
     SCOPED_TRACE(Cat(ranks, " ranks"));
@@ -112,12 +112,12 @@ TEST_P(TrafficOfRanks, IsWhatIsExchanged) {
     for (int r = 0; r < ranks; ++r) {
       threads.emplace_back([&, r] {
         CountedRank counted(group.Rank(r));
-        real[r] = RunReal(GetParam(), counted);
+        real[r] = RunReal(options, counted);
       });
     }
     for (std::thread& thread : threads) thread.join();
     for (int r = 0; r < ranks; ++r) {
-      const auto dry = DryRank::Open(Options(GetParam()), {r, ranks});
+      const auto dry = DryRank::Open(options, {r, ranks});
       ASSERT_EQ(dry.status(), real[r].status());
       if (!dry.ok()) continue;
       ++fit;
@@ -130,6 +130,11 @@ TEST_P(TrafficOfRanks, IsWhatIsExchanged) {
     }
   }
   EXPECT_GE(fit, 3) << "not even two ranks fit";
+}
+
+TEST_P(TrafficOfRanks, IsWhatIsExchanged) {
+  ExpectRealTraffic(Options(GetParam(), false));
+  if (IsMixture(GetParam())) ExpectRealTraffic(Options(GetParam(), true));
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, TrafficOfRanks, testing::ValuesIn(GoldenNames()),

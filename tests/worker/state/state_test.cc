@@ -121,6 +121,26 @@ TEST(StateStorage, AppliesUpdatesInOrder) {
 }
 
 // Blocks of a recurrent group hold all parts of all layers; a block starts as a copy if it is one.
+TEST(StateStorage, WhatDoesNotExistDoesNotFit) {
+  const std::vector<StateGroup> groups = {{.layers = 1, .kv_heads = 1, .head_dim = 1}};
+  const auto storage = StateStorage::Create(groups, {9}, 3, 33);
+  ASSERT_TRUE(storage.ok()) << storage.status();
+  const auto fits = [&](uint32_t slot, const BlockUpdate& update) {
+    StepPlan plan;
+    plan.rows.push_back({.slot = slot, .token_count = 1});
+    plan.blocks.push_back(update);
+    return (*storage)->Fits(plan);
+  };
+  EXPECT_TRUE(fits(2, {2, 0, 2, 8, 8}));
+  EXPECT_FALSE(fits(3, {2, 0, 2, 8, 8})) << "a row's slot";
+  EXPECT_FALSE(fits(2, {3, 0, 2, 8, 8})) << "a slot";
+  EXPECT_FALSE(fits(2, {2, 1, 2, 8, 8})) << "a group";
+  EXPECT_FALSE(fits(2, {2, 0, 3, 8, 8})) << "an index";
+  EXPECT_FALSE(fits(2, {2, 0, 2, 9, 8})) << "a block";
+  EXPECT_FALSE(fits(2, {2, 0, 2, -1, 8})) << "a block";
+  EXPECT_FALSE(fits(2, {2, 0, 2, 8, 9})) << "a block to copy";
+}
+
 TEST(StateStorage, RecurrentBlocksAreCopied) {
   const std::vector<StateGroup> groups = {
       {.layers = 1, .kv_heads = 1, .head_dim = 4},

@@ -3,58 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <vector>
+
+#include "tests/worker/weights/write_checkpoint.h"
 
 namespace shardline {
 namespace {
-
-struct TestTensor {
-  std::string name, type;
-  std::vector<int64_t> shape;
-  std::string bytes;
-};
-
-template <typename T>
-std::string Bytes(const std::vector<T>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
-}
-
-// Values 0, 1, 2, … as F32.
-TestTensor Counting(std::string name, std::vector<int64_t> shape, float first = 0) {
-  int64_t count = 1;
-  for (int64_t size : shape) count *= size;
-  std::vector<float> values(count);
-  for (int64_t i = 0; i < count; ++i) values[i] = first + static_cast<float>(i);
-  return {std::move(name), "F32", std::move(shape), Bytes(values)};
-}
-
-std::unique_ptr<Checkpoint> WriteCheckpoint(const std::vector<TestTensor>& tensors) {
-  const std::string folder = testing::TempDir() + "/loader_" +
-                             testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::create_directories(folder);
-  nlohmann::ordered_json header;
-  std::string data;
-  for (const TestTensor& t : tensors) {
-    header[t.name] = {{"dtype", t.type},
-                      {"shape", t.shape},
-                      {"data_offsets", {data.size(), data.size() + t.bytes.size()}}};
-    data += t.bytes;
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  const uint64_t length = text.size();
-  std::ofstream(folder + "/model.safetensors", std::ios::binary)
-      << Bytes(std::vector<uint64_t>{length}) << text << data;
-  std::ofstream(folder + "/config.json") << "{}";
-  auto checkpoint = Checkpoint::Open(folder);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-  std::filesystem::remove_all(folder);  // mapped
-  return *std::move(checkpoint);
-}
 
 const NameTable& Names() {
   static const NameTable kTable{
@@ -63,20 +17,6 @@ const NameTable& Names() {
                 {"norm", "norm"}},
       .ignored = {"extra"}};
   return kTable;
-}
-
-WeightSlot Slot(std::string name, std::vector<int64_t> shape, int64_t head_dim = 0) {
-  WeightSlot slot{.name = std::move(name), .axes = {}, .head_dim = head_dim};
-  for (int64_t size : shape) slot.axes.push_back({"axis", size, 1});
-  return slot;
-}
-
-// Row `row` of a packed matrix, read back through the embedding operation.
-std::vector<float> PackedRow(const Packed& packed, uint32_t row) {
-  std::vector<float> out(packed.cols);
-  CpuOps().embed({}, View::Contiguous(&row, DType::kU32, {1}), packed, 1.0f,
-                 View::Contiguous(out.data(), DType::kF32, {1, packed.cols}));
-  return out;
 }
 
 TEST(LoadWeights, JoinsSlotsAndPutsInterleavedHeadsBack) {
@@ -286,6 +226,18 @@ TEST(LoadWeights, TakesVectorsOfHeadsOutOfOneMatrix) {
       << error;
 }
 
+TEST(LoadWeights, TakesAVectorOutOfAMatrixOfOneRow) {
+  const auto checkpoint = WriteCheckpoint({Counting("norm.0.weight", {1, 2})});
+  const NameTable names{
+      .rules = {{.slot = "*.norm.*", .tensor = "norm.*", .fusion = Fusion::kStacked}}};
+  WeightPlan plan;
+  View norm;
+  plan.Vector(&norm, {Slot("0.norm.0.weight", {2})});
+  const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_EQ(norm.as<float>()[1], 1);
+}
+
 TEST(LoadWeights, FusedTensorsMissingOrOfAnotherSizeAreNamedOnce) {
   const auto checkpoint = WriteCheckpoint({Counting("qkv.0.bias", {11})});
   WeightPlan plan;
@@ -390,9 +342,52 @@ TEST(LoadWeights, ListsEverythingThatDoesNotFitInOneLine) {
             checkpoint->path() +
                 ": missing tensors: blk.0.k.weight, blk.1.q.weight, (no name for what.weight); "
                 "unused tensors: odd.{0-1}.x; wrong shapes: blk.1.k.weight is [4, 3], not [3, 4]; "
-                "types that are not read (F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K are): "
-                "norm.weight is "
-                "I64");
+                "types that are not read (F32, F16, BF16, scaled F8_E4M3, Q4_0 to Q8_0 and Q2_K to "
+                "Q6_K are): norm.weight is I64");
+}
+
+// Larger than what is widened at once; a slice ends within a part, and begins in the next one.
+TEST(LoadWeights, LargeMatricesAreWidenedSomeRowsAtATime) {
+  const auto checkpoint = WriteCheckpoint(
+      {Counting("blk.0.q.weight", {1600, 256}), Counting("blk.0.k.weight", {1000, 256}, 0.5)});
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    WeightPlan plan;
+    Packed joined;
+    plan.Matrix(&joined, {Slot("0.q.weight", {1600, 256}, 4), Slot("0.k.weight", {1000, 256}, 4)});
+    const auto memory = LoadWeights(*checkpoint, Names(), plan, {.ops = &CpuOps(), .type = type});
+    ASSERT_TRUE(memory.ok()) << memory.status();
+    ASSERT_EQ(joined.rows, 2600);
+    ASSERT_EQ(joined.bytes, CpuOps().packed_bytes(type, 2600, 256));
+    for (uint32_t row = 0; row < 2600; ++row) {
+      const uint32_t within[] = {0, 2, 1, 3};
+      const uint32_t stored = row < 1600 ? row / 4 * 4 + within[row % 4] : row - 1600;
+      const float first = static_cast<float>(256 * stored) + (row < 1600 ? 0.0f : 0.5f);
+      const std::vector<float> values = PackedRow(joined, row);
+      for (const int i : {0, 255}) {
+        const float x = first + static_cast<float>(i);
+        ASSERT_EQ(values[i], type == DType::kF32 ? x : WidenBf16(RoundToBf16(x))) << row;
+      }
+    }
+  }
+}
+
+TEST(LoadWeights, LargeMatricesMayBeStoredTransposed) {
+  const NameTable names{.rules = {{.slot = "*.a",
+                                   .tensor = "",
+                                   .joined = "blk.*.ab",
+                                   .fusion = Fusion::kByExpertTransposed}}};
+  const auto checkpoint = WriteCheckpoint({Counting("blk.0.ab.weight", {256, 1300})});
+  WeightPlan plan;
+  Packed matrix;
+  WeightSlot slot = Slot("0.a.weight", {1300, 256});
+  slot.expert = {.index = 0, .count = 1, .rows = 256};
+  plan.Matrix(&matrix, {slot});
+  const auto memory = LoadWeights(*checkpoint, names, plan, {.ops = &CpuOps()});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  for (uint32_t row = 0; row < 1300; ++row) {
+    const std::vector<float> values = PackedRow(matrix, row);
+    for (int i = 0; i < 256; ++i) ASSERT_EQ(values[i], static_cast<float>(1300 * i + row));
+  }
 }
 
 TEST(LoadWeights, ThreadsGiveTheSameBytes) {

@@ -98,6 +98,17 @@ TEST(Template, NamespacesMayHoldThemselves) {
             "1");
 }
 
+TEST(Template, OnlyNamespacesTakeAttributes) {
+  const std::string refused =
+      "error: chat template line 1: cannot assign attribute on non-namespace object";
+  for (const char* source :
+       {"{% set d.x = 1 %}", "{% set d.x %}a{% endset %}", "{% set n.x | upper %}a{% endset %}",
+        "{% set ns = namespace() %}{% set ns, ns.x = 1, 2 %}", "{% set zzz.x %}{% endset %}"}) {
+    EXPECT_EQ(Render(source, {{"d", Json::object()}, {"n", 5}}), refused) << source;
+  }
+  EXPECT_EQ(Render("{% set ns = namespace() %}{% set ns.x %}a{% endset %}{{ ns.x }}"), "a");
+}
+
 TEST(Template, ValuesMayOutliveTheBlockThatMadeThem) {
   EXPECT_EQ(
       Render(
