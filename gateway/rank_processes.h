@@ -40,8 +40,8 @@ class RankProcesses {
   const std::shared_ptr<WorkerLink>& leader() const { return ranks_[0].link; }
   // Whether the leader has ended, although its channel may not have noticed (it never attached).
   bool leader_ended();
-  // Which rank ended before the others, and how, if it was another one than the leader or was killed;
-  // after End. Empty: none.
+  // Which rank ended before the others, and how, if it was another one than the leader or was
+  // killed; after End. Empty: none.
   std::string lost_rank() const;
 
   void Kill();

@@ -134,6 +134,7 @@ QWEN = [*CHATML, "<|fim_pad|>", ("<tool_call>", "user"), ("</tool_call>", "user"
 LLAMA = ["<unk>", "<s>", "</s>"]
 INST = ["[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"]
 GEMMA = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
+FILL_ENDS = {"<|fim_pad|>", "<fim_pad>", "<reponame>"}
 STARCODER = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>", "<reponame>"]
 GRANITE = ["<|end_of_text|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>"]
 DEEPSEEK_ENDS = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"]
@@ -538,7 +539,8 @@ class LlamaCpp:
         self.encode = lambda text, special: self.vocabulary.tokenize(text, special, True)
         if family.gguf.get("pre") == "glm4":  # its tokenizer.json has ignore_merges, which the library does not know of it
             self.encode = lambda text, special: directory.encode(text, False)
-        self.ends = [i for i in range(count) if self.vocabulary.is_eog(i)]
+        # What ends the filling of a gap in code ends an answer in llama.cpp alone: the same model's directory goes on.
+        self.ends = [i for i in range(count) if self.vocabulary.is_eog(i) and texts[i] not in FILL_ENDS]
         self.directory = directory
 
     def render(self, source, variables):

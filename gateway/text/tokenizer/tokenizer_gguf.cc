@@ -43,19 +43,6 @@ constexpr std::string_view kEndLiterals[] = {"<|eot_id|>",
                                              "<end_of_utterance>",
                                              "<|tool_response>",
                                              "<｜end▁of▁sentence｜>"};
-// What ends the filling of a gap in code, by its key or by what it is called.
-struct FillEnd {
-  const char* key;
-  std::vector<std::string_view> literals;
-};
-const std::vector<FillEnd>& FillEnds() {
-  static const std::vector<FillEnd> ends = {
-      {"fim_pad_token_id", {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
-      {"fim_rep_token_id", {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
-      {"fim_sep_token_id", {"<|file_sep|>"}}};
-  return ends;
-}
-
 std::string Key(std::string_view name) { return Cat("tokenizer.ggml.", name); }
 
 class Reader {
@@ -301,11 +288,6 @@ class Reader {
       add(id);
     }
     for (const std::string_view literal : kEndLiterals) add(Control(literal));
-    for (const FillEnd& end : FillEnds()) {
-      SL_ASSIGN_OR_RETURN(int64_t id, Id(end.key, -1));
-      for (size_t i = 0; i < end.literals.size() && id < 0; ++i) id = Control(end.literals[i]);
-      add(id);
-    }
     return absl::OkStatus();
   }
 
