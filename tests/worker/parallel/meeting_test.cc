@@ -95,7 +95,8 @@ TEST(Meet, SaysForWhomItWaits) {
   while (!said) std::this_thread::sleep_for(5ms);
   auto middle = InThread(place.Options(1, 3));
   auto last = InThread(place.Options(2, 3));
-  EXPECT_TRUE(first.get().ok());
+  const auto met = first.get();  // its store lasts until the others have read it
+  EXPECT_TRUE(met.ok());
   EXPECT_TRUE(middle.get().ok());
   EXPECT_TRUE(last.get().ok());
 }
