@@ -1,6 +1,7 @@
 // shardline-gateway: reads the flags, loads the model's text side, listens, starts the workers,
 // says `ready`, serves until a signal, drains. On a node other than the first it only starts
 // workers (gateway/node.h).
+#include <absl/flags/usage.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -179,6 +180,8 @@ int Serve(const Settings& settings, Life& life) {
 }
 
 int Main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "Serves a large language model over gRPC.\n\n  shardline-gateway --model PATH [flags]");
   const absl::StatusOr<Settings> settings = SettingsFromCommandLine(argc, argv);
   if (!settings.ok()) return Fail(2, Message(settings.status()));
   setenv("GRPC_VERBOSITY", "NONE", 0);  // our own line says what is wrong

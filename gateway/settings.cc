@@ -1,7 +1,6 @@
 #include "gateway/settings.h"
 
 #include <absl/flags/flag.h>
-#include <absl/flags/usage.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -176,8 +175,6 @@ absl::Status Check(const Settings& settings) {
 }  // namespace
 
 absl::StatusOr<Settings> SettingsFromCommandLine(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
-      "Serves a large language model over gRPC.\n\n  shardline-gateway --model PATH [flags]");
   const std::vector<std::string> positional =
       ParseFlags(argc, argv, "shardline-gateway " SHARDLINE_VERSION);
   if (!positional.empty()) {

@@ -15,7 +15,8 @@ using ::testing::StartsWith;
 
 absl::StatusOr<Settings> Parse(std::vector<std::string> flags) {
   const absl::FlagSaver saver;
-  flags.insert(flags.begin(), {"shardline-gateway", "--model=/model"});
+  flags.insert(flags.begin(),
+               {"shardline-gateway", "--model=/model", "--worker-program=/bin/true"});
   std::vector<char*> argv;
   for (std::string& flag : flags) argv.push_back(flag.data());
   return SettingsFromCommandLine(static_cast<int>(argv.size()), argv.data());
