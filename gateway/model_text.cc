@@ -176,7 +176,10 @@ void WarnOfMissingRows(const nlohmann::json& config, const std::string& path, Mo
   const auto rows = config.find("vocab_size");
   if (text.tokenizer == nullptr || rows == config.end() || !rows->is_number_unsigned()) return;
   if (text.tokenizer->size() <= rows->get<uint64_t>()) return;
-  text.warnings.push_back(Cat(path, ": the tokenizer's ids reach ", text.tokenizer->size(),
+  std::error_code error;
+  const bool in_json = std::filesystem::exists(Cat(path, "/tokenizer.json"), error);
+  text.warnings.push_back(Cat(path, in_json ? "/tokenizer.json: " : ": the tokenizer's ",
+                              "ids reach ", text.tokenizer->size(),
                               ", past config.json's vocab_size ", rows->get<uint64_t>()));
 }
 
