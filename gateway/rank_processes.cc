@@ -112,11 +112,11 @@ void RankProcesses::StopWatching() {
 // Whichever end was noticed first: one that was killed took the others along.
 void RankProcesses::NoteKilledRank() {
   if (killed_ || ranks_.size() == 1) return;
-  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
-    const std::optional<ExitStatus> exit = ranks_[rank].process.Wait(std::chrono::nanoseconds(0));
+  for (int index = 0; index < options_.ranks; ++index) {
+    const std::optional<ExitStatus> exit = ranks_[index].process.Wait(std::chrono::nanoseconds(0));
     if (!exit || !exit->signalled) continue;
     std::lock_guard lock(mutex_);
-    lost_ = Cat("rank ", rank, " ended (", Describe(*exit), ")");
+    lost_ = Cat("rank ", options_.first_rank + index, " ended (", Describe(*exit), ")");
     return;
   }
 }

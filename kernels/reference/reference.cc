@@ -39,22 +39,23 @@ void Pack(const View& w, DType type, void* memory, Packed* out) {
   TensorOf(*out).copy_(TensorOf(w));
 }
 
+// Summed in f64 and rounded to f32: libtorch's order of sums is another on each kind of processor,
+// and an oracle's numbers should not be.
+at::Tensor Products(const at::Tensor& x, const at::Tensor& w) {
+  return F32(at::linear(x.to(at::kDouble), w.to(at::kDouble)));
+}
+
 void Matmul(const OpContext&, const View& x, const Packed& w, const View* bias, const View& y) {
   const c10::InferenceMode guard;
-  at::Tensor out = TensorOf(y);
-  if (bias == nullptr && x.type == w.type && x.type == y.type) {
-    out.copy_(at::linear(TensorOf(x), TensorOf(w)));
-    return;
-  }
-  at::Tensor sum = at::linear(F32(TensorOf(x)), F32(TensorOf(w)));
-  out.copy_(bias ? sum + TensorOf(*bias) : sum);
+  const at::Tensor sum = Products(TensorOf(x), TensorOf(w));
+  TensorOf(y).copy_(bias ? sum + TensorOf(*bias) : sum);
 }
 
 void MatmulHeads(const OpContext&, const View& x, const Packed* w, const View& y) {
   const c10::InferenceMode guard;
   const at::Tensor in = TensorOf(x), out = TensorOf(y);
   for (int64_t i = 0; i < x.shape[1]; ++i) {
-    out.select(1, i).copy_(at::linear(F32(in.select(1, i)), F32(TensorOf(w[i]))));
+    out.select(1, i).copy_(Products(in.select(1, i), TensorOf(w[i])));
   }
 }
 

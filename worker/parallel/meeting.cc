@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -155,7 +156,11 @@ class Talk {
         if (go.has_value()) {
           const std::vector<std::string> words = Split(*go, ' ');
           if (words.size() == options_.size + size_t{1} && words[options_.rank + 1] == own_) {
-            return Met{store, std::stoull(words[0])};
+            uint64_t epoch = 0;
+            const auto read =
+                std::from_chars(words[0].data(), words[0].data() + words[0].size(), epoch);
+            if (read.ec != std::errc()) return Unavailable("the store has no epoch");
+            return Met{store, epoch};
           }
         }
         // Without this rank: it takes part in the next start.
