@@ -213,7 +213,7 @@ class Attach(ServerTest):
         self.gone("no such request")
 
     def test_events_that_are_no_longer_kept(self):
-        reading = Reading(self.server.stream(request([1, 2], request_id="large", max_new=6000, top=64, detach_seconds=60,
+        reading = Reading(self.server.stream(request([1, 2], request_id="large", max_new=4500, top=64, detach_seconds=60,
                                                      stopping=ENDLESS))).join()
         self.refused(grpc.StatusCode.OUT_OF_RANGE, lambda: self.server.attach("large", 1))
         last = Reading(self.server.attach("large", len(reading.events))).join()

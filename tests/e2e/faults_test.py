@@ -16,7 +16,7 @@ import models
 from harness import GATEWAY, Server, gather, health_pb, pb, request, run, until
 
 ENDLESS = pb.StoppingParams(ignore_eos=True)
-FLAGS = ("--kv-cache-bytes=536870912",)
+FLAGS = ("--kv-cache-bytes=536870912", "--drain-seconds=120")
 
 
 def long_model(folder):
@@ -103,14 +103,14 @@ class Deaths(unittest.TestCase):
         until(lambda: ended(worker), 2, "the worker's end")
 
     def test_sigterm_lets_streams_finish(self):
-        calls = [self.server.stream(request([i], max_new=2000, stopping=ENDLESS)) for i in range(3)]
+        calls = [self.server.stream(request([i], max_new=600, stopping=ENDLESS)) for i in range(3)]
         started = [[next(call)] for call in calls]
         worker = self.server.worker_pid()
         self.server.process.send_signal(signal.SIGTERM)
         for call, events in zip(calls, started):
             answer = gather(events + list(call))
             self.assertIsNone(answer.error)
-            self.assertEqual(len(answer.ids), 2000)
+            self.assertEqual(len(answer.ids), 600)
         self.assertEqual(self.server.process.wait(20), 0)
         until(lambda: ended(worker), 2, "the worker's end")
 

@@ -29,7 +29,7 @@ rpc_pb = _modules["status_details_pb2"]
 
 FINDING = re.compile(r"^.*(runtime error: |(Address|Leak|Thread)Sanitizer)", re.MULTILINE)  # in builds with sanitizers
 START_SECONDS = 60
-CALL_SECONDS = 60
+CALL_SECONDS = 240
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))  # a client that buffers little
 
 

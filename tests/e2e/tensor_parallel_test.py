@@ -73,6 +73,7 @@ class Answers(unittest.TestCase):
         tight.settle()
         self.assertEqual(tight.stop(), 0)
 
+    @unittest.skipIf(os.environ.get("SHARDLINE_SANITIZE"), "takes minutes, and small models run the same code")
     def test_real_models_give_the_tokens_of_one_rank(self):
         prompts = ("The capital of France is", "def fibonacci(n):\n", "1, 2, 3, 5, 8, 13,")
         for name, path in REAL.items():

@@ -26,7 +26,6 @@ endif()
 add_library(shardline_torch INTERFACE)
 target_include_directories(shardline_torch SYSTEM INTERFACE
   "${TORCH_ROOT}/include" "${TORCH_ROOT}/include/torch/csrc/api/include")
-target_compile_definitions(shardline_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 target_link_libraries(shardline_torch INTERFACE "${TORCH_ROOT}/lib/libtorch_cpu.so" "${TORCH_ROOT}/lib/libc10.so")
 # DT_RPATH, not RUNPATH: it also finds the libraries that libtorch_cpu.so itself needs.
 target_link_options(shardline_torch INTERFACE "LINKER:--disable-new-dtags"

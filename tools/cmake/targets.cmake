@@ -1,16 +1,43 @@
 # sl_library(NAME SRCS … HDRS … DEPS …)       a static library; HDRS are checked to compile alone
 # sl_binary(NAME SRCS … DEPS …)               a program in bin/
-# sl_test(NAME SRCS … DEPS … [LABELS …] [TIMEOUT s] [ARGS …])   a GoogleTest program under ctest; label `concurrent`:
-#   threads or processes meet in it, so it also runs under thread sanitizer (target `concurrent_tests`)
+# sl_test(NAME SRCS … DEPS … [LABELS …] [TIMEOUT s] [ARGS …] [SANITIZED filter])   a GoogleTest program under ctest;
+#   label `concurrent`: threads or processes meet in it, so it also runs under thread sanitizer (target
+#   `concurrent_tests`). SANITIZED: --gtest_filter under sanitizers, for a program that would take minutes there; it
+#   leaves out what only runs the same code again, for numbers that sanitizers do not look at.
 # sl_benchmark(NAME SRCS … DEPS …)            a Google Benchmark program; target `benchmarks` builds all
 # sl_fuzzer(NAME SRCS … DEPS … [SEEDS …] [READS …] [CASES n])
 #     a libFuzzer program with -DSHARDLINE_FUZZ=ON; `tools/dev fuzz` starts it from the SEEDS and reports how
 #     many lines of READS, the files whose code it is there to reach, it covered. In every build a test that
-#     replays the SEEDS and n mutations of them.
+#     replays the SEEDS and n mutations of them, a quarter of n where no sanitizer looks.
+# sl_precompile(NAME HEADERS … [DEPS …] [OPTIONS …])   with -DSHARDLINE_PRECOMPILE=ON headers that sl_precompiled(TARGET
+#     NAME) includes first; OPTIONS: GCC takes them only where they were compiled alike
+# A build without them shows that every file includes what it needs.
+set(often_included algorithm array chrono cstdint cstring filesystem fstream functional map memory mutex optional span
+  string string_view utility vector absl/status/status.h absl/status/statusor.h absl/strings/str_cat.h)
+function(sl_precompile name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;DEPS;OPTIONS" ${ARGN})
+  if(NOT SHARDLINE_PRECOMPILE OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    return()
+  endif()
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/${name}.cc" CONTENT "// Headers alone.\n")
+  add_library(${name} OBJECT "${CMAKE_BINARY_DIR}/${name}.cc")
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  target_compile_options(${name} PRIVATE ${ARG_OPTIONS})
+  list(TRANSFORM ARG_HEADERS REPLACE "(.+)" "<\\1>")
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
+endfunction()
+
+function(sl_precompiled target name)
+  if(TARGET ${name})
+    target_precompile_headers(${target} REUSE_FROM ${name})
+  endif()
+endfunction()
+
 function(sl_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;HDRS;DEPS" ${ARGN})
   if(ARG_SRCS)
     add_library(${name} STATIC ${ARG_SRCS})
+    sl_precompiled(${name} shardline_precompiled)
     set(scope PUBLIC)
   else()
     add_library(${name} INTERFACE)
@@ -30,7 +57,7 @@ function(sl_binary name)
 endfunction()
 
 function(sl_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS;ARGS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;SANITIZED" "SRCS;DEPS;LABELS;ARGS" ${ARGN})
   if(NOT SHARDLINE_TESTS)
     return()
   endif()
@@ -39,6 +66,10 @@ function(sl_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE SHARDLINE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  sl_precompiled(${name} shardline_tests_precompiled)
+  if(ARG_SANITIZED AND SHARDLINE_SANITIZE)
+    list(APPEND ARG_ARGS "--gtest_filter=${ARG_SANITIZED}")
+  endif()
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 600)  # far more than a busy machine takes
@@ -71,6 +102,9 @@ function(sl_fuzzer name)
   cmake_parse_arguments(ARG "" "CASES" "SRCS;DEPS;SEEDS;READS" ${ARGN})
   if(ARG_CASES)
     string(REPLACE ";" ":" seeds "${ARG_SEEDS}")
+    if(NOT SHARDLINE_SANITIZE)
+      math(EXPR ARG_CASES "${ARG_CASES} / 4")
+    endif()
     sl_test(${name}_replay SRCS ${ARG_SRCS} replay_test.cc DEPS ${ARG_DEPS})
     if(TARGET ${name}_replay)
       target_compile_definitions(${name}_replay PRIVATE SHARDLINE_FUZZ_SEEDS="${seeds}" SHARDLINE_FUZZ_CASES=${ARG_CASES})

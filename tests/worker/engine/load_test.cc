@@ -200,7 +200,7 @@ TEST(Load, LargeStepsOnThreads) {
         .context_tokens = 190,
         .threads = &threads},
        4)
-      .Run(1500);
+      .Run(400);
 }
 
 TEST(Load, RecurrentStatesAlone) {
