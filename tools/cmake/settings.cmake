@@ -6,7 +6,9 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
-add_compile_options(-pthread)  # for all alike: every program has threads
+if(SHARDLINE_PRECOMPILE)
+  add_compile_options(-pthread)  # precompiled headers are for those that are compiled alike
+endif()
 add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
 # Results must not depend on which instructions the compiler happens to fuse.
 add_compile_options(-ffp-contract=off)

@@ -123,10 +123,14 @@ TEST(SequencesThatFit, GrowToTheWholeContext) {
       const int64_t fit = SequencesThatFit(groups, limits, bytes);
       EXPECT_GE(fit, std::min<int64_t>(100, bytes / 22000));
       limits.max_sequences = fit;
-      if (fit > 0) EXPECT_TRUE(AllGrow(groups, limits, bytes));
+      if (fit > 0) {
+        EXPECT_TRUE(AllGrow(groups, limits, bytes));
+      }
       limits.max_sequences = fit + 1;
       const bool bounded = groups[0].window == 0 && groups.back().window == 0;
-      if (bounded && fit < 100) EXPECT_FALSE(AllGrow(groups, limits, bytes));
+      if (bounded && fit < 100) {
+        EXPECT_FALSE(AllGrow(groups, limits, bytes));
+      }
     }
   }
 }

@@ -78,7 +78,9 @@ class MockModel final : public Model {
         const uint32_t token = plan.wanted[row.first_wanted + w];
         const int64_t position = row.first_position + (token - row.first_token);
         const uint64_t hash = paged_ ? Hash(state, row.slot, position) : recurrent[token];
-        if (recurrent_ >= 0) EXPECT_EQ(recurrent[token], hash) << "position " << position;
+        if (recurrent_ >= 0) {
+          EXPECT_EQ(recurrent[token], hash) << "position " << position;
+        }
         hashes_.push_back({hash, plan.tokens[token] == kPoison});
       }
     }

@@ -112,9 +112,9 @@ TEST_P(Published, MapsOneToOne) {
   EXPECT_EQ(KvBytesPerToken(*opened->decoder), list.kv_bytes_per_token);
 }
 
-// The first rank's and the last one's tensors fill all their slots (between them are no other shares),
-// and the largest share is little more than a fair one where the model is large: what is whole on
-// every rank is small.
+// The first rank's and the last one's tensors fill all their slots (between them are no other
+// shares), and the largest share is little more than a fair one where the model is large: what is
+// whole on every rank is small.
 TEST_P(Published, IsCutForSeveralRanks) {
   const PublishedList list = ReadPublished(GetParam(), "tensors.txt");
   const std::string path = WriteFolder(GetParam(), list.tensors);
