@@ -149,7 +149,18 @@ class Talk {
     SL_RETURN_IF_ERROR(reached.status());
     SL_ASSIGN_OR_RETURN(const std::shared_ptr<GlooStore> store, Open());
     SL_RETURN_IF_ERROR(Compare(*store));
+    std::string rival;  // what another process last showed as this rank
     for (uint64_t beat = 0;; ++beat) {
+      SL_ASSIGN_OR_RETURN(const auto shown, store->Get(KeyOf(options_.rank)));
+      std::string twice;
+      if (shown.has_value() && Split(*shown, ' ')[0] != own_) {
+        // One that is gone shows the same for ever.
+        if (!rival.empty() && *shown != rival) {
+          twice = Cat("; another process is rank ", options_.rank,
+                      " too: give each node a --node-rank of its own");
+        }
+        rival = *shown;
+      }
       SL_RETURN_IF_ERROR(store->Set(KeyOf(options_.rank), Cat(own_, " ", beat)));
       for (milliseconds waited{0}; waited < kShow; waited += kLook) {
         SL_ASSIGN_OR_RETURN(const auto go, store->Get(kGo));
@@ -164,7 +175,8 @@ class Talk {
           }
         }
         // Without this rank: it takes part in the next start.
-        Say(Cat(go.has_value() ? "the next start of node 0" : "the other ranks", " at ", Place()));
+        Say(Cat(go.has_value() ? "the next start of node 0" : "the other ranks", " at ", Place(),
+                twice));
         std::this_thread::sleep_for(kLook);
       }
     }

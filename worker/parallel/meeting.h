@@ -8,7 +8,8 @@
 //
 // A rank is known by a number that it draws when it comes, so one that died and came again is
 // another, and a start in which the older one was counted never has the newer one in it: that one
-// waits for the next start.
+// waits for the next start. Two that show themselves as one rank, because two nodes were given one
+// --node-rank, see each other's numbers in turn and say so.
 #pragma once
 
 #include <chrono>

@@ -135,6 +135,36 @@ TEST(Meet, WhoComesAgainTakesPartInTheNextStart) {
   EXPECT_EQ(met->epoch, 8u);
 }
 
+// Two nodes with one --node-rank: while they wait, each hears of the other.
+TEST(Meet, TwoOfOneRankAreTold) {
+  Place place;
+  std::atomic<bool> told{false};
+  MeetingOptions options = place.Options(1, 3);
+  options.waiting = [&](const std::string& what) {
+    if (what.find("another process is rank 1 too: give each node a --node-rank") != what.npos) {
+      told = true;
+    }
+  };
+  auto first = InThread(place.Options(0, 3));
+  auto one = InThread(options), two = InThread(options);
+  while (!told) std::this_thread::sleep_for(5ms);
+  auto last = InThread(place.Options(2, 3));
+  auto met = first.get();
+  ASSERT_TRUE(met.ok()) << met.status();
+  EXPECT_TRUE(last.get().ok());
+  while (one.wait_for(5ms) != std::future_status::ready &&
+         two.wait_for(5ms) != std::future_status::ready) {
+  }
+  auto& left = one.wait_for(0ms) == std::future_status::ready ? two : one;
+  met->store.reset();
+  place.epoch = 8;
+  auto next = InThread(place.Options(0, 3)), follows = InThread(place.Options(2, 3));
+  const auto again = next.get();  // its store lasts until the others have read it
+  EXPECT_TRUE(again.ok());
+  EXPECT_TRUE(left.get().ok());
+  EXPECT_TRUE(follows.get().ok());
+}
+
 TEST(Meet, AStoreThatDoesNotAnswerIsNotWaitedForForEver) {
   const Place place;  // takes connections and says nothing
   MeetingOptions options = place.Options(1, 2);
