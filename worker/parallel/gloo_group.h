@@ -10,7 +10,7 @@
 //
 // Besides the frames each rank listens for notes: that a rank leaves, or that the group has ended
 // and why. A dead rank's closed connections end the waits for it; a stopped one is noticed at the
-// limit. Whoever notices first ends the group for all.
+// limit. Whoever notices first ends the group for all. The process must ignore SIGPIPE.
 #pragma once
 
 #include <array>

@@ -89,6 +89,7 @@ inline int RunRank(char** argv, const JoinGroup& join) {
 
 // The whole of main: the tests, or this process's part as one of their ranks.
 inline int RunTestsOrRank(int argc, char** argv, const JoinGroup& join) {
+  signal(SIGPIPE, SIG_IGN);  // as a worker does: connections end at any time
   if (argc == 7 && std::string(argv[1]) == "--rank") return RunRank(argv, join);
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
