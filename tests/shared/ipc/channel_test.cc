@@ -167,7 +167,8 @@ TEST(Channel, WhatWasSentBeforeTheEndIsDelivered) {
 TEST(Channel, OnPeerGoneIsSilentAfterOwnClose) {
   for (int round = 0; round < 20; ++round) {
     Ends ends = Open();
-    ends.gateway->OnPeerGone([&](const absl::Status&) { ends.gateway->Close(); });
+    Channel* gateway = ends.gateway.get();  // which lives until its watch has ended
+    gateway->OnPeerGone([gateway](const absl::Status&) { gateway->Close(); });
     std::atomic<int> fired{0};
     ends.worker->OnPeerGone([&](const absl::Status&) { ++fired; });
     ends.worker->Close();
