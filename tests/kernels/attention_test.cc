@@ -313,8 +313,7 @@ TEST(Attention, ATokenHasTheSameBitsHoweverItsSequenceIsCut) {
           const Sequences::Piece piece{0, begin, std::min(begin + chunk, length)};
           if (turn < 13) {  // another sequence decodes beside it
             s.Run({{1, 20 + turn, 21 + turn}, piece}, *machines[turn % 3], &out);
-          } else {  // threads meet in some of many pieces: on a busy machine that takes
-                    // milliseconds
+          } else {  // not always on threads: on a busy machine their meeting takes milliseconds
             s.Run({piece}, turn < 40 || turn % 8 < 2 ? *machines[turn % 3] : one, &out);
           }
         }

@@ -7,7 +7,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
 if(SHARDLINE_PRECOMPILE)
-  add_compile_options(-pthread)  # precompiled headers are for those that are compiled alike
+  add_compile_options(-pthread)  # some libraries ask for it, and precompiled headers serve only what is compiled alike
 endif()
 add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
 # Results must not depend on which instructions the compiler happens to fuse.

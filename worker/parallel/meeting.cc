@@ -153,7 +153,7 @@ class Talk {
     for (uint64_t beat = 0;; ++beat) {
       SL_ASSIGN_OR_RETURN(const auto shown, store->Get(KeyOf(options_.rank)));
       std::string twice;
-      if (shown.has_value() && Split(*shown, ' ')[0] != own_) {
+      if (shown.has_value() && !shown->starts_with(Cat(own_, " "))) {
         // One that is gone shows the same for ever.
         if (!rival.empty() && *shown != rival) {
           twice = Cat("; another process is rank ", options_.rank,
