@@ -165,6 +165,23 @@ TEST(Meet, TwoOfOneRankAreTold) {
   EXPECT_TRUE(follows.get().ok());
 }
 
+TEST(Meet, NonsenseInTheStoreIsNobody) {
+  const Place place;
+  auto first = InThread(place.Options(0, 2));
+  const MeetingOptions options = place.Options(1, 2);
+  auto stranger = GlooStore::Open(options.host, options.port, -1, 30s);
+  ASSERT_TRUE(stranger.ok()) << stranger.status();
+  for (const char* go : {"", "garbage", " ", "x y", "8 1 2 3"}) {
+    ASSERT_TRUE((*stranger)->Set("here/1", "").ok());
+    ASSERT_TRUE((*stranger)->Set("go", go).ok());
+  }
+  auto second = InThread(options);
+  const auto met = first.get(), other = second.get();
+  ASSERT_TRUE(met.ok()) << met.status();
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(other->epoch, 7u);
+}
+
 TEST(Meet, AStoreThatDoesNotAnswerIsNotWaitedForForEver) {
   const Place place;  // takes connections and says nothing
   MeetingOptions options = place.Options(1, 2);
