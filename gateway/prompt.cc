@@ -69,8 +69,9 @@ absl::StatusOr<std::vector<uint32_t>> Encode(const ModelText& text, std::string_
 
 }  // namespace
 
-absl::StatusOr<jinja::Rendered> RenderPrompt(const ModelText& text, const v1::ChatPrompt& chat,
-                                             bool allow_request_templates) {
+absl::StatusOr<jinja::Rendered> RenderPrompt(
+    const ModelText& text, const v1::ChatPrompt& chat, bool allow_request_templates,
+    const std::optional<std::chrono::system_clock::time_point>& now) {
   if (chat.messages().empty())
     return FieldError("chat.messages", "a chat has at least one message");
   std::optional<jinja::Template> of_request;
@@ -92,7 +93,9 @@ absl::StatusOr<jinja::Rendered> RenderPrompt(const ModelText& text, const v1::Ch
     if (!text.chat_template.ok()) return AsFieldError("chat", text.chat_template.status());
     used = &*text.chat_template;
   }
-  auto rendered = used->Render(variables, jinja::RenderOptions());
+  jinja::RenderOptions options;
+  options.now = now;
+  auto rendered = used->Render(variables, options);
   if (!rendered.ok()) return AsFieldError("chat", rendered.status());
   return rendered;
 }

@@ -1,7 +1,9 @@
 // Prompts to token ids: rendering chats, tokenising, and the errors that name the request's field.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,9 +13,11 @@
 
 namespace shardline {
 
-// `allow_request_templates`: --allow-request-templates. Errors: FieldError naming "chat…".
-absl::StatusOr<jinja::Rendered> RenderPrompt(const ModelText& text, const v1::ChatPrompt& chat,
-                                             bool allow_request_templates);
+// `allow_request_templates`: --allow-request-templates. `now`: what a template's strftime_now()
+// formats, the clock when empty. Errors: FieldError naming "chat…".
+absl::StatusOr<jinja::Rendered> RenderPrompt(
+    const ModelText& text, const v1::ChatPrompt& chat, bool allow_request_templates,
+    const std::optional<std::chrono::system_clock::time_point>& now = std::nullopt);
 
 struct SpecialTokens {
   bool add;

@@ -11,11 +11,13 @@ A family is one entry of FAMILIES. Chat templates are those of the template test
 import base64
 import collections
 import dataclasses
+import datetime
 import json
 import pathlib
 import re
 import shutil
 import tempfile
+import types
 
 import gguf
 import numpy
@@ -28,6 +30,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 OUT = pathlib.Path("tests/gateway/text/testdata/families")
 TEMPLATES = pathlib.Path("tests/gateway/text/jinja/testdata/templates")
+NOW = datetime.datetime(2026, 11, 26, 12)  # what strftime_now() formats; families_test.cc has the same
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # tokenizer.ggml.token_type, and SentencePiece's own
 
 CORPUS = """Hello world! Hello there, the weather in the world is 2024 and it's what you say: don't. I'm here, we're there.
@@ -573,6 +576,7 @@ def expected(reference, family, source):
 def main():
     llama_cpp.disable_logging()
     transformers.logging.set_verbosity_error()
+    transformers.utils.chat_template_utils.datetime = types.SimpleNamespace(now=lambda: NOW)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     rows = []
