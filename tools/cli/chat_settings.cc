@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "shared/base/quoted.h"
+#include "tools/cli/json.h"
 #include "tools/cli/request_options.h"
 #include "tools/cli/table.h"
 
@@ -16,7 +16,7 @@ namespace shardline::cli {
 namespace {
 
 using google::protobuf::Descriptor;
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 // A flag's field: its name, and the part of the request that has it ("" for the request itself).
 struct Field {
@@ -40,7 +40,7 @@ Field FieldOf(std::string_view flag) {
 // The field's value as JSON; discarded where it is unset.
 json ValueOf(const v1::GenerateRequest& request, const Field& field) {
   const absl::StatusOr<std::string> text = ToJson(request, /*all=*/false);
-  const json all = json::parse(text.ok() ? *text : "{}", nullptr, /*allow_exceptions=*/false);
+  const json all = ParseJson(text.ok() ? *text : "{}");
   const json part = field.part.empty() ? all : all.value(field.part, json::object());
   const auto found = part.find(field.name);
   return found == part.end() ? json(json::value_t::discarded) : *found;
@@ -104,7 +104,7 @@ absl::Status ChatSettings::Set(std::string_view name, const std::string& value,
                                const v1::Limits& limits) {
   std::string text = value;
   if (!text.empty() && text[0] == '"') {
-    const json string = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const json string = ParseJson(text);
     if (string.is_string()) text = string.get<std::string>();
   }
   const v1::GenerateRequest before = request_;

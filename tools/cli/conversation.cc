@@ -66,11 +66,11 @@ absl::StatusOr<std::string> Conversation::ToFile(const std::string& settings_jso
     json["role"] = message.role();
     if (message.has_content()) json["content"] = message.content();
     if (message.has_extra_json()) {
-      json.update(Json::parse(message.extra_json(), nullptr, /*allow_exceptions=*/false));
+      json.update(ParseJson(message.extra_json()));
     }
     file["messages"].push_back(std::move(json));
   }
-  file["settings"] = Json::parse(settings_json, nullptr, /*allow_exceptions=*/false);
+  file["settings"] = ParseJson(settings_json);
   return file.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

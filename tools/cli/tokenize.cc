@@ -1,7 +1,6 @@
 // shardline tokenize: text from standard input to ids, with a vocabulary from a file or by a
 // server.
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "gateway/text/tokenizer/tokenizer.h"
@@ -11,6 +10,7 @@
 #include "tools/cli/client.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/input.h"
+#include "tools/cli/json.h"
 #include "tools/cli/options.h"
 
 namespace shardline::cli {
@@ -91,7 +91,7 @@ int EncodeLines(const Encode& encode, Streams& streams) {
       return kBadInput;
     }
     if (!*more) return kDone;
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const nlohmann::ordered_json json = ParseJson(line);
     if (!json.is_string()) {
       WriteError(streams, where, json.is_discarded() ? "not valid JSON" : "not a JSON string");
       return kBadInput;

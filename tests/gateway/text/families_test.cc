@@ -26,7 +26,7 @@ const Json& Expected() {
     std::ifstream file(kData + "expected.json");
     std::stringstream text;
     text << file.rdbuf();
-    return Json::parse(text.str());
+    return ParseJsonObject(text.str()).value();
   }();
   return json;
 }

@@ -7,6 +7,7 @@
 
 #include "tests/tools/cli/fake_server.h"
 #include "tools/cli/bench_report.h"
+#include "tools/cli/json.h"
 
 namespace shardline::cli {
 namespace {
@@ -111,7 +112,7 @@ TEST_F(BenchTest, MeasuresAClosedLoop) {
   EXPECT_EQ(script_.last_request.token_ids().ids_size(), 20);
   EXPECT_EQ(script_.last_request.stopping().max_new_tokens(), 5u);
   EXPECT_TRUE(script_.last_request.stopping().ignore_eos());
-  const nlohmann::json json = nlohmann::json::parse(out_);
+  const nlohmann::ordered_json json = ParseJson(out_);
   EXPECT_EQ(json["model"], "tiny");
   ASSERT_EQ(json["results"].size(), 2u);
   for (const auto& result : json["results"]) {
@@ -140,7 +141,7 @@ TEST_F(BenchTest, MeasuresAnOpenLoop) {
                             "--prompt-tokens=2", "--warm-up=0"}),
             kDone)
       << err_;
-  const nlohmann::json json = nlohmann::json::parse(out_);
+  const nlohmann::ordered_json json = ParseJson(out_);
   EXPECT_EQ(json["results"][0]["rate"], 500);
   EXPECT_EQ(json["results"][0]["completed"], 20);
   EXPECT_EQ(script_.requests, 20);
@@ -151,7 +152,7 @@ TEST_F(BenchTest, CountsErrors) {
   EXPECT_EQ(Call(RunBench, {"--requests=3", "--prompt-tokens=2", "--output-tokens=2", "--json"}),
             kFailed);
   EXPECT_EQ(err_, "shardline bench: 3 times: RESOURCE_EXHAUSTED: full\n");
-  EXPECT_EQ(nlohmann::json::parse(out_)["results"][0]["failed"], 3);
+  EXPECT_EQ(ParseJson(out_)["results"][0]["failed"], 3);
 
   refusal_ = grpc::Status::OK;
   short_ = true;
@@ -168,7 +169,7 @@ TEST_F(BenchTest, CtrlCTellsWhatWasMeasured) {
   EXPECT_EQ(Call(RunBench, {"--requests=100", "--prompt-tokens=2", "--output-tokens=4", "--json"}),
             kInterrupted);
   presses.join();
-  const nlohmann::json json = nlohmann::json::parse(out_);
+  const nlohmann::ordered_json json = ParseJson(out_);
   EXPECT_EQ(json["results"][0]["completed"], 4);
   EXPECT_EQ(json["results"][0]["failed"], 0);
   EXPECT_EQ(err_, "");

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "shared/base/file.h"
 #include "shared/base/strings.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/json.h"
 
 namespace shardline::cli {
 namespace {
@@ -16,7 +18,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 const std::string kTests = SHARDLINE_SOURCE_DIR "/tests/";
 const std::string kFalcon = kTests + "published/falcon-180b/config.json";
@@ -40,7 +42,7 @@ Json CallJson(Arguments arguments) {
   EXPECT_EQ(result.code, kDone) << result.err;
   EXPECT_EQ(result.err, "");
   EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 1);
-  return Json::parse(result.out, nullptr, false);
+  return ParseJson(result.out);
 }
 
 // Falcon-180B: 80 layers of 232 heads and 8 key-value heads of 64, inner size 4 * 14848.
@@ -163,8 +165,7 @@ TEST(PlanCommand, TakesTheTypeFromWeightsOrConfiguration) {
   EXPECT_EQ(CallJson({kTests + "golden/gguf_f32/model.gguf"})["dtype"], "f32");
   EXPECT_EQ(CallJson({kTests + "golden/gguf_q4_0/model.gguf"})["dtype"], "bf16");
   EXPECT_EQ(CallJson({kTests + "golden/gguf_f32/model.gguf", "--dtype=f16"})["dtype"], "f16");
-  std::ifstream in(kMixtral);
-  Json config = Json::parse(in);
+  Json config = ParseJson(ReadWholeFile(kMixtral, size_t{1} << 20).value());
   const std::string path = testing::TempDir() + "/plan_config.json";
   for (const auto& [stated, served] :
        {std::pair{"float32", "f32"}, {"bfloat16", "bf16"}, {"float16", "bf16"}}) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "gateway/text/jinja/template.h"
+#include "gateway/text/jinja/variables.h"
 
 namespace shardline::jinja {
 namespace {
@@ -63,7 +64,7 @@ void ExpectRendering(const std::string& source, const Json& variables, const Jso
 }
 
 TEST(Fixtures, TemplatesRenderAsInPython) {
-  const Json data = Json::parse(ReadFile("renderings.json"));
+  const Json data = ParseVariables(ReadFile("renderings.json")).value();
   ASSERT_GT(data["renderings"].size(), 1500u);
   for (const Json& row : data["renderings"]) {
     Json variables = data["tokens"];
@@ -75,7 +76,7 @@ TEST(Fixtures, TemplatesRenderAsInPython) {
 }
 
 TEST(Fixtures, ExpressionsEvaluateAsInPython) {
-  const Json data = Json::parse(ReadFile("expressions.json"));
+  const Json data = ParseVariables(ReadFile("expressions.json")).value();
   ASSERT_GT(data["expressions"].size(), 700u);
   for (const Json& row : data["expressions"]) {
     const std::string source = row[0].get<std::string>();

@@ -4,20 +4,21 @@
 #include <absl/strings/escaping.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "gateway/text/tokenizer/charsmap_normalizers.h"
 #include "gateway/text/tokenizer/graphemes.h"
+#include "gateway/text/tokenizer/json_fields.h"
+#include "shared/base/file.h"
 
 namespace shardline {
 namespace {
 
 // The table of the fixtures (tools/make_tokenizer_fixtures.py, small_rules).
 std::string Table() {
-  std::ifstream file(SHARDLINE_SOURCE_DIR "/tests/gateway/text/tokenizer/testdata/unigram.json");
-  const nlohmann::json json = nlohmann::json::parse(file);
+  const std::string path =
+      SHARDLINE_SOURCE_DIR "/tests/gateway/text/tokenizer/testdata/unigram.json";
+  const auto json = ParseJson(ReadWholeFile(path, size_t{1} << 20).value(), path).value();
   std::string bytes;
   EXPECT_TRUE(absl::Base64Unescape(
       json["normalizer"]["normalizers"][0]["precompiled_charsmap"].get<std::string>(), &bytes));

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "gateway/text/detokenizer.h"
+#include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/tokenizer.h"
 #include "gateway/text/utf8.h"
 
@@ -22,7 +23,7 @@ nlohmann::json Read(const std::filesystem::path& path) {
   std::ifstream file(path);
   std::stringstream text;
   text << file.rdbuf();
-  return nlohmann::json::parse(text.str());
+  return ParseJson(text.str(), path.string()).value();
 }
 
 std::vector<std::string> Fixtures() {

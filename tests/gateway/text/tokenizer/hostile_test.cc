@@ -8,6 +8,7 @@
 #include <random>
 #include <sstream>
 
+#include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/tokenizer_files.h"
 
 namespace shardline {
@@ -22,7 +23,9 @@ std::string ReadText(const std::string& name) {
   return text.str();
 }
 
-nlohmann::json Valid() { return nlohmann::json::parse(ReadText("llama3.json")); }
+nlohmann::json Read(const std::string& name) { return ParseJson(ReadText(name), name).value(); }
+
+nlohmann::json Valid() { return Read("llama3.json"); }
 
 // The error of a file, or "" when it loads.
 std::string ErrorOf(const std::string& text) {
@@ -108,7 +111,7 @@ TEST(HostileJson, FieldsAreNamed) {
 
 TEST(HostileJson, UnigramFieldsAreNamed) {
   const auto with = [](const char* pointer, nlohmann::json value) {
-    nlohmann::json json = nlohmann::json::parse(ReadText("unigram.json"));
+    nlohmann::json json = Read("unigram.json");
     json[nlohmann::json::json_pointer(pointer)] = std::move(value);
     return json;
   };
@@ -160,7 +163,7 @@ void ReplaceEveryField(const nlohmann::json& json) {
 
 TEST(HostileJson, EveryFieldOfEveryType) {
   ReplaceEveryField(Valid());
-  ReplaceEveryField(nlohmann::json::parse(ReadText("unigram.json")));
+  ReplaceEveryField(Read("unigram.json"));
 }
 
 TEST(HostileJson, DamagedText) {

@@ -6,10 +6,11 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 
+#include "gateway/text/tokenizer/json_fields.h"
 #include "gateway/text/tokenizer/tokenizer.h"
+#include "shared/base/file.h"
 #include "tests/gateway/text/tokenizer/model_file_bytes.h"
 
 namespace shardline {
@@ -48,8 +49,7 @@ Ids Encode(const Tokenizer& tokenizer, std::string_view text, bool special, bool
 }
 
 nlohmann::json Read(const std::string& name) {
-  std::ifstream file(kData + name);
-  return nlohmann::json::parse(file);
+  return ParseJson(ReadWholeFile(kData + name, size_t{1} << 20).value(), name).value();
 }
 
 // The vocabulary of a GGUF file as SentencePiece writes it.
