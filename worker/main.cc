@@ -15,7 +15,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -171,7 +173,9 @@ void MakeEngine(const Configure& configure, const KvPlan& kv, Port& port, Worker
   options.threads = worker.threads.get();
   options.trace = worker.trace.get();
   options.followers = worker.plans.get();
-  options.follower_interval = settings.rank_limit / 3;
+  // An idle rank on another host whose connection broke is noticed when something is sent to it.
+  options.follower_interval =
+      std::min<std::chrono::nanoseconds>(settings.rank_limit / 3, seconds(1));
   worker.engine =
       std::make_unique<Engine>(options, kv.blocks_per_group, *worker.model, *worker.state, port);
 }

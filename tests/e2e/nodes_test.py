@@ -169,6 +169,12 @@ class Faults(TwoHosts):
 
         with self.subTest("a killed rank"):
             self.disturbed(server, lambda: os.kill(ranks_of(node)[0], signal.SIGKILL))
+        with self.subTest("a killed rank of a group that rests"):
+            before, restarts = self.answer(server), server.metrics()["shardline_worker_restarts_total"]
+            os.kill(ranks_of(node)[0], signal.SIGKILL)
+            until(lambda: server.metrics()["shardline_worker_restarts_total"] > restarts, 60, "node 0 to notice")
+            until(server.serving, 60, "another group")
+            self.assertEqual(self.answer(server), before)
         with self.subTest("a stopped rank"):
             self.disturbed(server, lambda: os.kill(ranks_of(node)[0], signal.SIGSTOP))
         with self.subTest("a link that is cut"):

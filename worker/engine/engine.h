@@ -32,7 +32,7 @@ struct EngineOptions {
   Trace* trace = nullptr;
   PlanBroadcast* followers = nullptr;  // the group's other ranks; null: there are none
   // They hear from this rank so often at least.
-  std::chrono::nanoseconds follower_interval = std::chrono::seconds(10);
+  std::chrono::nanoseconds follower_interval = std::chrono::seconds(1);
 };
 
 class Engine {
