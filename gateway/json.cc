@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kMaxFileBytes = size_t{16} << 20;
 constexpr size_t kMaxValues = size_t{1} << 20;
 // An object that keeps its order looks through all its keys for each new one.
-constexpr size_t kMaxComparisons = size_t{1} << 27;
+constexpr size_t kMaxComparisons = size_t{1} << 24;  // some 5,800 keys
 
 // Watches a document being read; what comes behind the first excess is dropped, so the value stays
 // small.
