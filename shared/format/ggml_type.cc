@@ -22,6 +22,16 @@ constexpr TypeRow kTypes[] = {
     {GgmlType::kBF16, "BF16", {1, 2}},
 };
 
+// Of files that are met often and not read: their errors say what was met.
+struct OtherType {
+  uint32_t id;
+  const char* name;
+};
+constexpr OtherType kOthers[] = {{16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
+                                 {20, "IQ4_NL"},  {21, "IQ3_S"},  {22, "IQ2_S"},   {23, "IQ4_XS"},
+                                 {29, "IQ1_M"},   {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"},
+                                 {40, "NVFP4"}};
+
 const TypeRow* Row(GgmlType type) {
   for (const TypeRow& row : kTypes) {
     if (row.type == type) return &row;
@@ -33,6 +43,9 @@ const TypeRow* Row(GgmlType type) {
 
 std::string GgmlTypeName(GgmlType type) {
   if (const TypeRow* row = Row(type)) return row->name;
+  for (const OtherType& other : kOthers) {
+    if (other.id == static_cast<uint32_t>(type)) return other.name;
+  }
   return Cat("type ", static_cast<uint32_t>(type));
 }
 

@@ -30,6 +30,16 @@ ModelSpec MakeSpec(const Attention& attention, const Mlp& mlp, const NormSpec& n
   return spec;
 }
 
+// What llama.cpp computes with every architecture, or with this one for some other model.
+void RefuseForeignGgufKeys(GgufConfig& config) {
+  constexpr std::string_view kCausal = "*.attention.causal";
+  if (!config.Bool(kCausal, true)) {
+    config.Refuse(kCausal, "is false: a model that embeds, which is not served");
+  }
+  constexpr std::string_view kTemperature = "*.attention.temperature_scale";
+  if (config.Float(kTemperature, 0) != 0) config.Refuse(kTemperature, "is not served");
+}
+
 }  // namespace
 
 Attention& AttentionOf(Block& block) { return std::get<Attention>(block.mixer); }
@@ -79,6 +89,7 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   if (!experts && config.Int("*.expert_count", 0, kMostExperts, 0) > 0) {
     config.Refuse("*.expert_count", "is not 0: this architecture's mixtures are not served");
   }
+  RefuseForeignGgufKeys(config);
   const int64_t hidden = config.Int("*.embedding_length", 1, kMostHidden);
   const int64_t heads = config.Int("*.attention.head_count", 1, kMostHeads);
   const Attention attention{
@@ -96,9 +107,11 @@ ModelSpec DenseFromGguf(GgufConfig& config, const Checkpoint& checkpoint, bool e
   }
   const Mlp mlp{.inner = config.Int("*.feed_forward_length", 1, kMostHidden),
                 .bias = checkpoint.Find("blk.0.ffn_up.bias") != nullptr};
-  constexpr std::string_view kLayerNorm = "*.attention.layer_norm_epsilon";
-  const double eps = config.Float(
-      config.Has(kLayerNorm) ? kLayerNorm : "*.attention.layer_norm_rms_epsilon", 0, kMostEps);
+  // Converters write what the configuration has, which may be both.
+  constexpr std::string_view kRms = "*.attention.layer_norm_rms_epsilon",
+                             kCentred = "*.attention.layer_norm_epsilon";
+  const bool rms = config.Has(kRms) || !config.Has(kCentred);
+  const double eps = config.Float(rms ? kRms : kCentred, 0, kMostEps);
   const NormSpec norm{.norm{static_cast<float>(eps)}};
   const int64_t blocks = config.Int("*.block_count", 1, kMostLayers);
   const int64_t further = NextTokenLayers(config);

@@ -98,11 +98,11 @@ ModelSpec Gemma3FromHf(HfConfig& config) {
 constexpr size_t k27BLayers = 62;
 
 ModelSpec Gemma3FromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
-  for (const char* key : {"*.final_logit_softcapping", "*.attn_logit_softcapping"}) {
-    if (config.Float(key, 0) != 0) config.Refuse(key, "is not served");
-  }
+  constexpr std::string_view kScoreCap = "*.attn_logit_softcapping";
+  if (config.Float(kScoreCap, 0) != 0) config.Refuse(kScoreCap, "is not served");
   ModelSpec spec = DenseFromGguf(config, checkpoint);
   MakeGemma3(spec, VectorForm::kExact);
+  spec.logit_cap = config.Float("*.final_logit_softcapping", 0, kMostFactor, 0);
   Attention& attention = AttentionOf(spec.blocks[0]);
   const size_t layers = spec.blocks.size();
   attention.scale = GemmaScale(spec, k27BLayers);

@@ -31,6 +31,8 @@ ModelSpec OlmoFromHf(HfConfig& config) {
 
 ModelSpec OlmoFromGguf(GgufConfig& config, const Checkpoint& checkpoint) {
   ModelSpec spec = DenseFromGguf(config, checkpoint);
+  spec.final_norm.norm.eps =  // not the one of root mean squares that may stand beside it
+      static_cast<float>(config.Float("*.attention.layer_norm_epsilon", 0, kMostEps));
   UseLayerNorm(spec, false, false);
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.rope = RopeFromGguf(config, checkpoint, attention.head_dim, spec.context);

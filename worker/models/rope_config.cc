@@ -216,9 +216,14 @@ Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head
   if (ReadLongrope(config, checkpoint, max_positions, rope)) return rope;
   const double scale_linear =  // of files of 2023
       config.Float("*.rope.scale_linear", 0, kMostFactor, 1);
-  const std::string type =
-      config.String("*.rope.scaling.type", scale_linear != 1.0 ? "linear" : "none");
   const double factor = config.Float("*.rope.scaling.factor", 0, kMostFactor, scale_linear);
+  const std::string type =  // llama.cpp's default, too, is that a factor alone is linear
+      config.String("*.rope.scaling.type", factor != 1.0 ? "linear" : "none");
+  constexpr std::string_view kMagnitude = "*.rope.scaling.attn_factor";
+  const double magnitude = Factor(config, kMagnitude, 1);
+  if (type != "yarn" && magnitude != 1) {
+    config.Refuse(kMagnitude, Cat(magnitude, " is served with yarn and longrope alone"));
+  }
   if (type == "none" || factor == 0) return rope;
   if (type == "linear") {
     rope.scaling = LinearScaling{factor};
@@ -227,9 +232,9 @@ Rope RopeFromGguf(GgufConfig& config, const Checkpoint& checkpoint, int64_t head
                      .original_positions = OriginalPositions(config, max_positions),
                      .beta_fast = Factor(config, "*.rope.scaling.yarn_beta_fast", 32),
                      .beta_slow = Factor(config, "*.rope.scaling.yarn_beta_slow", 1)};
-    yarn.attention_factor = YarnMagnitude(factor, 1.0) *
-                            Factor(config, "*.rope.scaling.attn_factor", 1) *
-                            Factor(config, "*.rope.scaling.yarn_attn_factor", 1);
+    // The configuration's attention_factor, which stands for the magnitude that yarn would have.
+    yarn.attention_factor =
+        magnitude * Factor(config, "*.rope.scaling.yarn_attn_factor", YarnMagnitude(factor, 1.0));
     rope.scaling = yarn;
   } else {
     config.Refuse("*.rope.scaling.type", Cat("'", type, "' is not one of none, linear and yarn"));

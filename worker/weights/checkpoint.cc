@@ -47,6 +47,15 @@ StoredType TypeOf(SafetensorsType type) {
   }
 }
 
+// llama.cpp cuts large models so: each file has some of the tensors, the first alone the metadata.
+absl::Status RefusePart(const GgufFile& file) {
+  const int64_t parts = file.Int("split.count").value_or(0);
+  if (parts <= 1) return absl::OkStatus();
+  return InvalidArgument(file.path(), ": is one of ", parts,
+                         " parts (split.count), which are not served: join them with "
+                         "llama-gguf-split --merge");
+}
+
 bool IsDirectory(const std::string& path) {
   struct stat info {};
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -113,6 +122,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
     }
   } else {
     SL_ASSIGN_OR_RETURN(checkpoint->gguf_file_, GgufFile::Open(path));
+    SL_RETURN_IF_ERROR(RefusePart(*checkpoint->gguf_file_));
     if (IsFromCandle(*checkpoint->gguf_file_)) {
       SL_ASSIGN_OR_RETURN(checkpoint->hf_, ConfigOfCandleFile(*checkpoint->gguf_file_));
     } else {

@@ -75,6 +75,23 @@ TEST(PrePatterns, Digits) {
   EXPECT_EQ(Words("deepseek-llm", "1234"), (Cut{"1234"}));
   EXPECT_EQ(Words("deepseek-coder", "12"), (Cut{"1", "2"}));
   EXPECT_EQ(Words("deepseek-v3", "1234"), (Cut{"123", "4"}));
+  EXPECT_EQ(Words("kimi-k2", "1234"), (Cut{"123", "4"}));
+  for (const char* name : {"seed-coder", "youtu", "viking"}) {
+    EXPECT_EQ(Words(name, "123"), (Cut{"1", "2", "3"})) << name;
+  }
+  EXPECT_EQ(Words("superbpe", "a 1234567 b"), (Cut{"aĠ", "1", "234", "567", "Ġb"}));
+}
+
+TEST(PrePatterns, ChineseBesideLetters) {
+  EXPECT_EQ(Words("gpt-4o", "ab中文cd").size(), 1);
+  EXPECT_EQ(Words("kimi-k2", "ab中文cd").size(), 3);
+  EXPECT_EQ(Words("youtu", "ab中文cd").size(), 3);
+}
+
+TEST(PrePatterns, Punctuation) {
+  EXPECT_EQ(Words("qwen2", "a;\n\nb"), (Cut{"a", ";ĊĊ", "b"}));
+  EXPECT_EQ(Words("seed-coder", "a;\n\nb"), (Cut{"a", ";", "ĊĊ", "b"}));
+  EXPECT_EQ(Words("viking", "it's (so), yes"), (Cut{"it's", "Ġ(", "so", "),", "Ġyes"}));
 }
 
 TEST(PrePatterns, Contractions) {
