@@ -26,6 +26,14 @@ constexpr std::array kKnownKeys = {"rope_type",
                                    "high_freq_factor",
                                    "original_max_position_embeddings",
                                    "partial_rotary_factor"};
+// Factors that some checkpoints state for other implementations. The reference reads neither, so
+// one is all that they may be.
+constexpr std::array kOthersFactors = {"attn_factor", "extrapolation_factor"};
+
+template <typename Keys>
+bool Has(const Keys& keys, std::string_view key) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
 
 constexpr int64_t kMostPositions = int64_t{1} << 31;
 constexpr double kLeastTheta = 1, kMostTheta = 1e15;
@@ -45,9 +53,9 @@ class HfRope {
 
   Rope Read(int64_t head_dim) {
     for (const std::string& key : config_.Keys(object_)) {
-      if (std::find(kKnownKeys.begin(), kKnownKeys.end(), key) == kKnownKeys.end()) {
-        config_.Refuse(Cat(object_, ".", key), "is not understood");
-      }
+      if (Has(kKnownKeys, key)) continue;
+      if (Has(kOthersFactors, key) && config_.Float(Key(key), 1) == 1) continue;
+      config_.Refuse(Key(key), "is not understood");
     }
     Rope rope{.theta = Theta(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
     rope.theta = Theta(Key("rope_theta"), rope.theta);

@@ -109,6 +109,10 @@ TEST(Llama, RefusesWhatWouldChangeTheArithmetic) {
             "yarn, longrope and llama3");
   EXPECT_EQ(error(R"("rope_parameters": {"rope_type": "default", "mrope_section": [1]})"),
             "config.json: rope_parameters.mrope_section is not understood");
+  const std::string yarn = R"("rope_scaling": {"rope_type": "yarn", "factor": 4.0, )";
+  EXPECT_EQ(error(yarn + R"("attn_factor": 1.0, "extrapolation_factor": 1})"), "");
+  EXPECT_EQ(error(yarn + R"("attn_factor": 1.2})"),
+            "config.json: rope_scaling.attn_factor is not understood");
   EXPECT_EQ(error(R"("num_key_value_heads": 3)"),
             "config.json: 4 attention heads are not a multiple of 3 key-value heads");
   EXPECT_EQ(
