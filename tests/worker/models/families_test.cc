@@ -181,6 +181,8 @@ TEST(Gemma3, RefusesWhatWouldChangeTheArithmetic) {
   }
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": null})").error, "");
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": 30.0})").spec.logit_cap, 30);
+  EXPECT_EQ(ReadHf(Gemma3Family(), R"({"text_config": {"final_logit_softcapping": 30.0}})").error,
+            "config.json: text_config.final_logit_softcapping is not served in a model that sees");
 }
 
 TEST(Config, NumbersThatMultiplyAreWithinReason) {
