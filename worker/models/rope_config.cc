@@ -98,7 +98,9 @@ class HfRope {
 
   // Llama's default rope does not read the key, and its other ropes cannot rotate a part of a head.
   int64_t RotatedDims(const std::string& type, int64_t head_dim) {
-    const double fallback = keys_.partial > 0 ? keys_.partial : 1.0;
+    // A key that is null is not the class's default: the reference then rotates whole heads.
+    const bool whole = keys_.partial == 0 || config_.IsNull("partial_rotary_factor");
+    const double fallback = whole ? 1.0 : keys_.partial;
     const double top = config_.Float("partial_rotary_factor", fallback);
     const double factor = config_.Float(Key("partial_rotary_factor"), top);
     if (keys_.partial > 0) {

@@ -321,6 +321,20 @@ TEST(Helium, DefaultsAreThoseOfTheReferenceClass) {
             (Rope{.theta = 1e5, .rot_dim = 128, .style = RopeStyle::kInterleaved}));
 }
 
+// A key without a value is not a key that is missing.
+TEST(Glm, NullRotatesWholeHeads) {
+  const auto rotated = [](const char* json) {
+    const Read read = ReadHf(Glm4Family(), json);
+    EXPECT_EQ(read.error, "");
+    return AttentionOf(read.spec, 0).rope.rot_dim;
+  };
+  EXPECT_EQ(rotated("{}"), 64);
+  EXPECT_EQ(rotated(R"({"partial_rotary_factor": null})"), 128);
+  EXPECT_EQ(rotated(R"({"partial_rotary_factor": null,
+                        "rope_parameters": {"partial_rotary_factor": 0.25}})"),
+            32);
+}
+
 TEST(Glm, DefaultsAreThoseOfTheReferenceClass) {
   for (const Family* family : {&GlmFamily(), &Glm4Family()}) {
     const Read read = ReadHf(*family, "{}");
