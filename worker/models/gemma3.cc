@@ -71,12 +71,17 @@ Rope FullRope(HfConfig& config, int64_t head_dim, int64_t context) {
 
 ModelSpec Gemma3FromHf(HfConfig& config) {
   const bool tied = config.Bool("tie_word_embeddings", true);  // the outermost is what counts
+  const bool sees = !config.Keys("text_config").empty();
   config.Enter("text_config");
   RefuseForeignKeys(config);
   ModelSpec spec = DenseFromHf(config, kDefaults);
   spec.tied_head = tied;
   MakeGemma3(spec, VectorForm::kPlusOne);
   spec.logit_cap = GemmaCap(config, "final_logit_softcapping", 0);
+  // The reference class of those that see leaves its logits as they are.
+  if (sees && spec.logit_cap > 0) {
+    config.Refuse("final_logit_softcapping", "is not served in a model that sees");
+  }
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.scale = GemmaScale(config);

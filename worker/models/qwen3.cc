@@ -24,6 +24,8 @@ ModelSpec Qwen3FromHf(HfConfig& config) {
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.head_norm = spec.final_norm;
+  // Some checkpoints (Qwen3-Coder) say so.
+  if (!config.Bool("use_qk_norm", true)) config.Refuse("use_qk_norm", "false is not served");
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
   Spread(spec);
   AddUpperWindows(config, spec);

@@ -25,6 +25,8 @@ ModelSpec Qwen3MoeFromHf(HfConfig& config) {
   Attention& attention = AttentionOf(spec.blocks[0]);
   attention.qkv_bias = attention.out_bias = config.Bool("attention_bias", false);
   attention.head_norm = spec.final_norm;
+  // Some checkpoints (Qwen3-Coder) say so.
+  if (!config.Bool("use_qk_norm", true)) config.Refuse("use_qk_norm", "false is not served");
   attention.rope = RopeFromHf(config, attention.head_dim, spec.context);
   if (config.Bool("use_sliding_window", false) && !config.IsNull("sliding_window")) {
     attention.window = config.Int("sliding_window", 1, kMostWindow, 4096);

@@ -26,6 +26,11 @@ constexpr std::array kKnownKeys = {"rope_type",
                                    "high_freq_factor",
                                    "original_max_position_embeddings",
                                    "partial_rotary_factor"};
+// Factors that some checkpoints state for engines that multiply by them. transformers warns of both
+// and leaves them out, which is no other rope where they are one. DeepSeek-R1-0528-Qwen3-8B's
+// attn_factor undoes YaRN's magnitude, so with YaRN it is read as those engines and llama.cpp do.
+constexpr std::string_view kAttnFactor = "attn_factor";
+constexpr std::string_view kExtrapolationFactor = "extrapolation_factor";
 
 constexpr int64_t kMostPositions = int64_t{1} << 31;
 constexpr double kLeastTheta = 1, kMostTheta = 1e15;
@@ -44,14 +49,12 @@ class HfRope {
   }
 
   Rope Read(int64_t head_dim) {
-    for (const std::string& key : config_.Keys(object_)) {
-      if (std::find(kKnownKeys.begin(), kKnownKeys.end(), key) == kKnownKeys.end()) {
-        config_.Refuse(Cat(object_, ".", key), "is not understood");
-      }
-    }
     Rope rope{.theta = Theta(keys_.theta_key, keys_.theta), .rot_dim = head_dim};
     rope.theta = Theta(Key("rope_theta"), rope.theta);
     const std::string type = Type();
+    for (const std::string& key : config_.Keys(object_)) {
+      if (!Understands(key, type)) config_.Refuse(Key(key), "is not understood");
+    }
     rope.rot_dim = RotatedDims(type, head_dim);
     if (type == "default") return rope;
     if (type == "linear") {
@@ -78,6 +81,12 @@ class HfRope {
  private:
   std::string Key(std::string_view name) const { return Cat(object_, ".", name); }
 
+  bool Understands(const std::string& key, const std::string& type) {
+    if (std::find(kKnownKeys.begin(), kKnownKeys.end(), key) != kKnownKeys.end()) return true;
+    if (key == kAttnFactor && type == "yarn") return true;
+    return (key == kAttnFactor || key == kExtrapolationFactor) && config_.Float(Key(key), 1) == 1;
+  }
+
   std::string Type() {
     std::string type = config_.String(Key("rope_type"), config_.String(Key("type"), "default"));
     if (!keys_.only_longrope || type == "default") return type;
@@ -89,7 +98,9 @@ class HfRope {
 
   // Llama's default rope does not read the key, and its other ropes cannot rotate a part of a head.
   int64_t RotatedDims(const std::string& type, int64_t head_dim) {
-    const double fallback = keys_.partial > 0 ? keys_.partial : 1.0;
+    // A key that is null is not the class's default: the reference then rotates whole heads.
+    const bool whole = keys_.partial == 0 || config_.IsNull("partial_rotary_factor");
+    const double fallback = whole ? 1.0 : keys_.partial;
     const double top = config_.Float("partial_rotary_factor", fallback);
     const double factor = config_.Float(Key("partial_rotary_factor"), top);
     if (keys_.partial > 0) {
@@ -133,7 +144,7 @@ class HfRope {
         mscale != 0 && mscale_all != 0
             ? YarnMagnitude(yarn.factor, mscale) / YarnMagnitude(yarn.factor, mscale_all)
             : YarnMagnitude(yarn.factor, 1.0);
-    yarn.attention_factor = Factor("attention_factor", magnitude);
+    yarn.attention_factor = Factor("attention_factor", magnitude * Factor(kAttnFactor, 1));
     const double fast = config_.Float(Key("beta_fast"), 0, kMostFactor, 0);
     const double slow = config_.Float(Key("beta_slow"), 0, kMostFactor, 0);
     if (fast != 0) yarn.beta_fast = fast;

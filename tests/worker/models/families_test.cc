@@ -181,6 +181,8 @@ TEST(Gemma3, RefusesWhatWouldChangeTheArithmetic) {
   }
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": null})").error, "");
   EXPECT_EQ(ReadHf(Gemma3Family(), R"({"final_logit_softcapping": 30.0})").spec.logit_cap, 30);
+  EXPECT_EQ(ReadHf(Gemma3Family(), R"({"text_config": {"final_logit_softcapping": 30.0}})").error,
+            "config.json: text_config.final_logit_softcapping is not served in a model that sees");
 }
 
 TEST(Config, NumbersThatMultiplyAreWithinReason) {
@@ -317,6 +319,20 @@ TEST(Helium, DefaultsAreThoseOfTheReferenceClass) {
   EXPECT_FLOAT_EQ(read.spec.final_norm.norm.eps, 1e-8f);
   EXPECT_EQ(AttentionOf(read.spec, 0).rope,
             (Rope{.theta = 1e5, .rot_dim = 128, .style = RopeStyle::kInterleaved}));
+}
+
+// A key without a value is not a key that is missing.
+TEST(Glm, NullRotatesWholeHeads) {
+  const auto rotated = [](const char* json) {
+    const Read read = ReadHf(Glm4Family(), json);
+    EXPECT_EQ(read.error, "");
+    return AttentionOf(read.spec, 0).rope.rot_dim;
+  };
+  EXPECT_EQ(rotated("{}"), 64);
+  EXPECT_EQ(rotated(R"({"partial_rotary_factor": null})"), 128);
+  EXPECT_EQ(rotated(R"({"partial_rotary_factor": null,
+                        "rope_parameters": {"partial_rotary_factor": 0.25}})"),
+            32);
 }
 
 TEST(Glm, DefaultsAreThoseOfTheReferenceClass) {

@@ -92,6 +92,16 @@ TEST(Llama, OriginalContextOfTheTopLevelWinsAndTheModelsStandsIn) {
             8);
 }
 
+TEST(Llama, AttnFactorMultipliesYarnsMagnitude) {
+  const auto magnitude = [](const std::string& more) {
+    const Rope rope = RopeOf(R"("rope_scaling": {"type": "yarn", "factor": 4)" + more + "}");
+    return std::get<YarnScaling>(rope.scaling).attention_factor;
+  };
+  EXPECT_NEAR(magnitude(""), 1.1386294, 1e-6);
+  EXPECT_NEAR(magnitude(R"(, "attn_factor": 0.8782488562869419)"), 1, 1e-6);
+  EXPECT_EQ(magnitude(R"(, "attn_factor": 0.5, "attention_factor": 1.5)"), 1.5);
+}
+
 TEST(Llama, TellsAllMissingKeysAtOnce) {
   auto config = *HfConfig::Parse(R"({"rope_scaling": {"type": "llama3"}})", "config.json");
   LlamaFamily().from_hf(*config);
@@ -109,6 +119,13 @@ TEST(Llama, RefusesWhatWouldChangeTheArithmetic) {
             "yarn, longrope and llama3");
   EXPECT_EQ(error(R"("rope_parameters": {"rope_type": "default", "mrope_section": [1]})"),
             "config.json: rope_parameters.mrope_section is not understood");
+  const std::string yarn = R"("rope_scaling": {"rope_type": "yarn", "factor": 4.0, )";
+  EXPECT_EQ(error(yarn + R"("extrapolation_factor": 1})"), "");
+  EXPECT_EQ(error(yarn + R"("extrapolation_factor": 0.5})"),
+            "config.json: rope_scaling.extrapolation_factor is not understood");
+  EXPECT_EQ(error(R"("rope_scaling": {"type": "linear", "factor": 2, "attn_factor": 1})"), "");
+  EXPECT_EQ(error(R"("rope_scaling": {"type": "linear", "factor": 2, "attn_factor": 1.2})"),
+            "config.json: rope_scaling.attn_factor is not understood");
   EXPECT_EQ(error(R"("num_key_value_heads": 3)"),
             "config.json: 4 attention heads are not a multiple of 3 key-value heads");
   EXPECT_EQ(

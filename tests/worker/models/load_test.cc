@@ -244,6 +244,14 @@ TEST_F(BrokenCheckpoint, KeysOfOtherCode) {
             "per_layer_config": {}, "is_causal": true, "layer_types": ["full_attention"],)" +
             config.substr(1));
   EXPECT_TRUE(Model::Load({.path = folder_, .dtype = "f32", .ops = &CpuOps()}, nullptr).ok());
+  for (const char* name : {"qwen3_tied", "qwen3_moe"}) {
+    Take(name);
+    const std::string qwen3 = ReadFile(folder_ + "/config.json");
+    Write("config.json", R"({"use_qk_norm": true,)" + qwen3.substr(1));
+    EXPECT_TRUE(Model::Load({.path = folder_, .dtype = "f32", .ops = &CpuOps()}, nullptr).ok());
+    Write("config.json", R"({"use_qk_norm": false,)" + qwen3.substr(1));
+    EXPECT_EQ(LoadError(folder_), folder_ + "/config.json: use_qk_norm false is not served");
+  }
 }
 
 TEST_F(BrokenCheckpoint, TruncatedFiles) {
