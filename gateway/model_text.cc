@@ -42,14 +42,17 @@ void AddEosIds(const Tokenizer& tokenizer, std::vector<uint32_t>& eos_ids) {
 
 // ---- generation_config.json
 
-// A default from the model's file must be in the range that a request's value must be in.
-std::optional<double> DefaultOf(const nlohmann::json& config, const char* key, ModelText& text) {
+// A default from the model's file must be in the range that a request's value must be in, and
+// `whole` where the request's field is an integer.
+std::optional<double> DefaultOf(const nlohmann::json& config, const char* key, bool whole,
+                                ModelText& text) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return std::nullopt;
   const Parameter& range = *FindParameter(Cat("sampling.", key));
   const double value = found->is_number() ? found->get<double>() : NAN;
   const bool fits = std::isfinite(value) && value <= *range.max &&
-                    (range.min_exclusive ? value > *range.min : value >= *range.min);
+                    (range.min_exclusive ? value > *range.min : value >= *range.min) &&
+                    (!whole || value == std::floor(value));
   if (fits) return value;
   text.warnings.push_back(
       Cat("generation_config.json: ", key, " ",
@@ -60,7 +63,7 @@ std::optional<double> DefaultOf(const nlohmann::json& config, const char* key, M
 
 void ReadGenerationConfig(const nlohmann::json& config, ModelText& text) {
   const auto read = [&](const char* key) -> std::optional<float> {
-    const auto value = DefaultOf(config, key, text);
+    const auto value = DefaultOf(config, key, false, text);
     if (!value.has_value()) return std::nullopt;
     return static_cast<float>(*value);
   };
@@ -69,7 +72,7 @@ void ReadGenerationConfig(const nlohmann::json& config, ModelText& text) {
   text.defaults.min_p = read("min_p");
   text.defaults.typical_p = read("typical_p");
   text.defaults.repetition_penalty = read("repetition_penalty");
-  if (const auto top_k = DefaultOf(config, "top_k", text); top_k.has_value()) {
+  if (const auto top_k = DefaultOf(config, "top_k", true, text); top_k.has_value()) {
     text.defaults.top_k = static_cast<uint32_t>(*top_k);
   }
 }

@@ -203,9 +203,10 @@ void Router::FinishOutput(Turn& turn, const Live& request, uint32_t output_index
   if (last) {
     *finished.mutable_usage() = UsageOf(*request);
     v1::Timing& timing = *finished.mutable_timing();
-    if (request->started_ns != 0) {
-      timing.set_queue_seconds(Seconds(request->accepted_ns, request->started_ns));
-    }
+    // What never ran has waited until now.
+    timing.set_queue_seconds(Seconds(request->accepted_ns, request->started_ns != 0
+                                                               ? request->started_ns
+                                                               : MonotonicNanoseconds()));
     if (request->first_token_ns != 0) {
       timing.set_time_to_first_token_seconds(
           Seconds(request->accepted_ns, request->first_token_ns));

@@ -164,6 +164,20 @@ absl::Status CheckIdsAgainstModel(const v1::GenerateRequest& request, const Mode
   return absl::OkStatus();
 }
 
+// Until min_new_tokens nothing of EOS and the stop ids is drawn: something else must be there.
+absl::Status CheckMaskLeavesTokens(const v1::StoppingParams& stopping, const ModelFacts& model) {
+  if (stopping.min_new_tokens() == 0) return absl::OkStatus();
+  std::vector<uint32_t> masked(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
+  masked.insert(masked.end(), model.eos_ids.begin(), model.eos_ids.end());
+  if (masked.size() < model.vocabulary_size) return absl::OkStatus();
+  std::sort(masked.begin(), masked.end());
+  masked.erase(std::unique(masked.begin(), masked.end()), masked.end());
+  const auto known = std::lower_bound(masked.begin(), masked.end(), model.vocabulary_size);
+  if (known - masked.begin() < model.vocabulary_size) return absl::OkStatus();
+  return FieldError("stopping.stop_token_ids",
+                    "with EOS they are the whole vocabulary, so min_new_tokens leaves no token");
+}
+
 // max_new_tokens as the worker gets it.
 absl::StatusOr<uint32_t> ResolveLength(const v1::StoppingParams& stopping, uint32_t prompt_tokens,
                                        std::string_view prompt_field, uint32_t context) {
@@ -218,6 +232,7 @@ absl::Status CheckIds(std::string_view field, const google::protobuf::RepeatedFi
 absl::StatusOr<Submit> Resolve(const v1::GenerateRequest& request, std::vector<uint32_t> prompt,
                                std::string_view prompt_field, const ModelFacts& model) {
   SL_RETURN_IF_ERROR(CheckIdsAgainstModel(request, model));
+  SL_RETURN_IF_ERROR(CheckMaskLeavesTokens(request.stopping(), model));
   if (prompt.empty()) return FieldError(prompt_field, "the prompt is empty");
   if (request.has_truncate_prompt_tokens() && prompt.size() > request.truncate_prompt_tokens()) {
     prompt.erase(prompt.begin(), prompt.end() - request.truncate_prompt_tokens());

@@ -25,6 +25,7 @@ struct ModelFacts {
   uint32_t vocabulary_size = 0;
   uint32_t context_tokens = 0;  // longest prompt + output
   bool has_tokenizer = false;
+  std::vector<uint32_t> eos_ids = {};
   SamplingDefaults defaults;
 };
 

@@ -73,6 +73,10 @@ absl::Status JoinTrace(Worker& worker) {
   return absl::OkStatus();
 }
 
+KvLimits LimitsOf(const WorkerSettings& settings, const ModelInfo& info) {
+  return {settings.max_sequences, info.context_tokens, settings.max_batch_tokens};
+}
+
 absl::Status LoadModel(ProgressSender progress, Port& port, Worker& worker) {
   const WorkerSettings& settings = worker.settings;
   worker.threads =
@@ -82,6 +86,14 @@ absl::Status LoadModel(ProgressSender progress, Port& port, Worker& worker) {
   options.thread_count = worker.threads->size();
   options.group = worker.group.get();
   if (settings.speaks()) options.at_work = [&port] { port.AtWork(); };
+  // A --kv-cache-bytes that holds nothing need not wait for the weights. Of several ranks none
+  // knows alone what a block takes: they plan together, once all have loaded.
+  if (settings.ranks == 1 && settings.kv_cache_bytes > 0) {
+    options.before_weights = [&settings](const ModelInfo& info,
+                                         const std::vector<StateGroup>& groups) {
+      return PlanKv(groups, LimitsOf(settings, info), settings.kv_cache_bytes, 0).status();
+    };
+  }
   SL_ASSIGN_OR_RETURN(worker.model, Model::Load(options, progress));
   return absl::OkStatus();
 }
@@ -227,8 +239,7 @@ absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   SL_RETURN_IF_ERROR(Load(channel, port, worker, own));
   SL_RETURN_IF_ERROR(OnAllRanks(worker, own));
 
-  const KvLimits limits{settings.max_sequences, worker.model->info().context_tokens,
-                        settings.max_batch_tokens};
+  const KvLimits limits = LimitsOf(settings, worker.model->info());
   SL_ASSIGN_OR_RETURN(const KvPlan kv,
                       PlanKvTogether(*worker.group, worker.model->state_groups(), limits,
                                      settings.kv_cache_bytes, MemoryShare(settings)));

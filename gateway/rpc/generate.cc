@@ -89,6 +89,7 @@ absl::StatusOr<Admission> Prepare(const Gateway& gateway, const v1::GenerateRequ
   const ModelFacts model{.vocabulary_size = state.ready.header.vocabulary_size,
                          .context_tokens = state.ready.header.context_tokens,
                          .has_tokenizer = gateway.text.tokenizer != nullptr,
+                         .eos_ids = gateway.text.eos_ids,
                          .defaults = gateway.text.defaults};
   SL_RETURN_IF_ERROR(CheckTextSize(gateway, request, model.context_tokens));
   SL_ASSIGN_OR_RETURN(std::vector<uint32_t> prompt,

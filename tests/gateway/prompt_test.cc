@@ -50,6 +50,18 @@ TEST(ModelText, ADirectorysDefaultsAndEosIds) {
   EXPECT_NE(text->warnings[0].find("min_p"), std::string::npos);
 }
 
+TEST(ModelText, TopKOfTheModelIsAWholeNumber) {
+  Directory directory;
+  directory.Write("config.json", "{}");
+  directory.Write("generation_config.json", R"({"top_k": 5.0})");
+  EXPECT_EQ(LoadModelText(directory.path())->defaults.top_k, 5u);
+  directory.Write("generation_config.json", R"({"top_k": 1.5})");
+  const auto text = LoadModelText(directory.path());
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_FALSE(text->defaults.top_k.has_value());
+  EXPECT_EQ(text->warnings.size(), 1u);
+}
+
 constexpr char kTokenizer[] = R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1},
                                   "merges": []}, "added_tokens": []})";
 

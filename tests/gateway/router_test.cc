@@ -262,7 +262,9 @@ TEST_F(RouterTest, AbortFinishesWithWhatWasHeldBack) {
   EXPECT_EQ(events[1].tokens().text(), "st");
   EXPECT_EQ(events.back().finished().reason(), v1::FINISH_REASON_ABORTED);
   EXPECT_EQ(events.back().finished().usage().output_tokens(), 2u);
-  EXPECT_EQ(Drain(*queued).back().finished().reason(), v1::FINISH_REASON_ABORTED);
+  const auto never_ran = Drain(*queued);
+  EXPECT_EQ(never_ran.back().finished().reason(), v1::FINISH_REASON_ABORTED);
+  EXPECT_GT(never_ran.back().finished().timing().queue_seconds(), 0);
   EXPECT_EQ(Count(Outcome::kAborted), 2u);
 }
 

@@ -216,6 +216,18 @@ TEST(Resolve, WhatNeedsAModelWithText) {
   EXPECT_EQ(FieldOf(ResolveText("logprobs { top: 21 }", 1, model).status()), "logprobs.top");
 }
 
+TEST(Resolve, MinNewTokensNeedsATokenToDraw) {
+  const ModelFacts model{.vocabulary_size = 4, .context_tokens = 10, .eos_ids = {3, 4}};
+  EXPECT_EQ(
+      FieldOf(ResolveText("stopping { min_new_tokens: 1 stop_token_ids: [0, 2, 1, 2] }", 1, model)
+                  .status()),
+      "stopping.stop_token_ids");
+  for (const char* text : {"stopping { stop_token_ids: [0, 2, 1, 2] }",
+                           "stopping { min_new_tokens: 1 stop_token_ids: [0, 2, 0, 2] }"}) {
+    EXPECT_TRUE(ResolveText(text, 1, model).ok()) << text;
+  }
+}
+
 TEST(Resolve, EveryParameterReachesTheWorker) {
   const auto submit = ResolveText(
       "sampling { temperature: 0.5 top_p: 0.9 min_p: 0.1 typical_p: 0.8 repetition_penalty: 1.2 "

@@ -61,6 +61,7 @@ TEST(WorkerProcess, TooLittleKvExitsTwo) {
   WorkerUnderTest worker(kModel, {kContext, "--kv-cache-bytes=100"});
   EXPECT_FALSE(worker.WaitReady());
   EXPECT_EQ(worker.WaitExit()->code, 2);
+  EXPECT_TRUE(worker.progress.empty());  // no weights were read for nothing
 }
 
 TEST(WorkerProcess, TellsWhatItIs) {

@@ -7,6 +7,9 @@ namespace shardline {
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const ModelOptions& options,
                                                    const ProgressFunction& progress) {
   SL_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options));
+  if (options.before_weights) {
+    SL_RETURN_IF_ERROR(options.before_weights(opened.info, opened.decoder->state_groups()));
+  }
   const LoadOptions load{.ops = options.ops,
                          .threads = options.threads,
                          .type = opened.info.dtype,

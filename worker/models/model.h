@@ -18,19 +18,6 @@ namespace shardline {
 
 class ProcessGroup;  // worker/parallel/process_group.h
 
-struct ModelOptions {
-  std::string path;            // a .gguf file, or a directory with config.json and safetensors
-  std::string dtype = "auto";  // auto | f32 | bf16 | f16
-  const Ops* ops = nullptr;
-  ThreadPool* threads = nullptr;
-  int thread_count = 1;
-  ProcessGroup* group = nullptr;
-  bool expert_parallel = false;     // experts are dealt out to the ranks, instead of each being cut
-  int64_t max_batch_tokens = 2048;  // tokens of one plan, at most
-  std::function<void()> at_work;    // called between layers; null: nobody wants to know
-  int64_t max_context = 0;          // 0: what the model states (32768 where it states none)
-};
-
 struct ModelInfo {
   std::string family;        // "llama"
   DType dtype;               // activations and KV
@@ -44,6 +31,23 @@ struct ModelInfo {
   uint64_t weight_bytes = 0;  // in memory
   bool batch_invariant = true;
   std::string capabilities;  // its family's: "generate, logprobs"
+};
+
+struct ModelOptions {
+  std::string path;            // a .gguf file, or a directory with config.json and safetensors
+  std::string dtype = "auto";  // auto | f32 | bf16 | f16
+  const Ops* ops = nullptr;
+  ThreadPool* threads = nullptr;
+  int thread_count = 1;
+  ProcessGroup* group = nullptr;
+  bool expert_parallel = false;     // experts are dealt out to the ranks, instead of each being cut
+  int64_t max_batch_tokens = 2048;  // tokens of one plan, at most
+  std::function<void()> at_work;    // called between layers; null: nobody wants to know
+  int64_t max_context = 0;          // 0: what the model states (32768 where it states none)
+  // Called before weights are read, with what the model will need; its error ends Load. May be
+  // null.
+  std::function<absl::Status(const ModelInfo& info, const std::vector<StateGroup>& groups)>
+      before_weights;
 };
 
 using ProgressFunction = std::function<void(std::string_view phase, double fraction)>;
