@@ -55,8 +55,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Gateway& gateway) {
     server->metrics_ =
         WithPort(settings.metrics_listen, listeners.exposer->GetListeningPorts().at(0));
   } catch (const std::exception&) {
-    return FailedPrecondition("--metrics-listen ", settings.metrics_listen,
-                              ": cannot listen there");
+    // Debian's civetweb is built without IPv6.
+    const bool ipv6 = settings.metrics_listen.starts_with('[');
+    return FailedPrecondition(
+        "--metrics-listen ", settings.metrics_listen,
+        ipv6 ? ": IPv6 is not served there, give an IPv4 address" : ": cannot listen there");
   }
 
   grpc::EnableDefaultHealthCheckService(true);

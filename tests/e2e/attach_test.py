@@ -9,7 +9,7 @@ import time
 import grpc
 
 import models
-from harness import SMALL_WINDOW, Reading, ServerTest, gather, pb, request, run, stub_of, until
+from harness import CALL_SECONDS, SMALL_WINDOW, Reading, ServerTest, gather, pb, request, run, stub_of, until
 
 ENDLESS = pb.StoppingParams(ignore_eos=True)
 
@@ -53,9 +53,9 @@ class Attach(ServerTest):
                 server, channel = self.server, None
                 if way == "channel":
                     channel = server.connect()
-                    call = stub_of(channel).Generate(made, timeout=60)
+                    call = stub_of(channel).Generate(made, timeout=CALL_SECONDS)
                 else:
-                    call = server.inference.Generate(made, timeout=0.05 if way == "deadline" else 60)
+                    call = server.inference.Generate(made, timeout=0.05 if way == "deadline" else CALL_SECONDS)
                 first = Reading(call, stop_after=generator.randrange(1, 40)).join()
                 if way == "deadline":
                     until(lambda: not call.is_active())
@@ -141,7 +141,7 @@ class Attach(ServerTest):
         before = self.server.settle()
         for end in (lambda call, channel: call.cancel(), lambda call, channel: channel.close()):
             channel = self.server.connect()
-            call = stub_of(channel).Generate(request([1] * 50, request_id="tied", stopping=ENDLESS), timeout=60)
+            call = stub_of(channel).Generate(request([1] * 50, request_id="tied", stopping=ENDLESS), timeout=CALL_SECONDS)
             Reading(call, stop_after=3).join()
             end(call, channel)
             self.server.settle()  # nothing in flight, no cache in use
@@ -248,7 +248,7 @@ class Attach(ServerTest):
         made = request([1, 2], request_id="slow", top=64, detach_seconds=60, max_new=5000, stopping=ENDLESS)
         channel = self.server.connect(*SMALL_WINDOW)
         self.addCleanup(channel.close)
-        call = stub_of(channel).Generate(made, timeout=60)
+        call = stub_of(channel).Generate(made, timeout=CALL_SECONDS)
         next(call)
         self.server.wait_until_paused()
         reading = Reading(self.server.attach("slow", 2)).join()
