@@ -136,6 +136,8 @@ absl::Status Supervisor::Serve(RankProcesses& ranks, bool& served) {
   WorkerLink& link = *ranks.leader();
   std::optional<Clock::time_point> stop_by;
   for (;;) {
+    // One that still loads does not read what it is sent, and has nothing to bring to an end.
+    if (stopping_ && !served) return Unavailable("it was stopped while it loaded");
     if (stopping_ && !stop_by.has_value()) {
       stop_by = DeadlineAfter(seconds(1));
       SL_RETURN_IF_ERROR(link.channel().Send(Shutdown{}, milliseconds(100)));
