@@ -29,7 +29,7 @@ class Bounds {
     } else if (event == Json::parse_event_t::key) {
       comparisons_ += keys_.back()++;
       if (ordered_ && comparisons_ > kMaxComparisons) {
-        status_ = InvalidArgument("has an object of too many members (", keys_.back(), ")");
+        status_ = InvalidArgument("has objects of too many members, the last of ", keys_.back());
       }
     }
     if (++values_ > 2 * kMaxValues) {  // a value may be two events

@@ -2,6 +2,7 @@
 // and runs the step loop until it is told to stop or the gateway is gone.
 //
 //   settings → attach, watch the gateway → Configure → load (Progress) → Ready → Engine::Run
+//                                          `------ worker/set_up.cc ------´
 //
 // Of several ranks of a replica each is such a process and loads its own part of the model. They
 // agree on whether all went well; rank 0 then says Ready, or why not, and runs the engine, the

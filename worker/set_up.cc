@@ -229,7 +229,6 @@ absl::Status WithoutExceptions(const WorkerSettings& settings,
   }
 }
 
-// Everything up to Ready.
 absl::Status SetUp(Channel& channel, Port& port, Worker& worker) {
   const WorkerSettings& settings = worker.settings;
   const Clock::time_point start = Clock::now();

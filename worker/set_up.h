@@ -36,6 +36,7 @@ struct Worker {
 // gone.
 absl::Status SetUp(Channel& channel, Port& port, Worker& worker);
 
+// What the flags say of the model; threads and the group are not there yet.
 ModelOptions OptionsOf(const WorkerSettings& settings);
 
 // What a model's file can make a library throw becomes an error that names the file.

@@ -300,11 +300,7 @@ struct Description {
 // The bytes of a tensor of this type whose dimensions are `dims`, innermost first.
 absl::StatusOr<uint64_t> TensorBytes(GgmlType type, std::span<const uint64_t> dims) {
   const std::optional<GgmlBlock> block = GgmlBlockOf(type);
-  if (!block) {
-    const std::string name = GgmlTypeName(type);  // "type 99" of an unknown one
-    if (name.starts_with("type ")) return InvalidArgument("unknown tensor ", name);
-    return InvalidArgument("type ", name, " is not served");
-  }
+  if (!block) return InvalidArgument(GgmlTypeName(type), " is not served");
   if (dims[0] % block->elements != 0) {
     return InvalidArgument("row of ", dims[0], " elements is not a multiple of ",
                            GgmlTypeName(type), "'s block of ", block->elements);

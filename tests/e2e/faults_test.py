@@ -132,6 +132,10 @@ class Deaths(unittest.TestCase):
         line = failing([f"--model={self.folder.name}/tiny", f"--listen={self.server.address}", "--metrics-listen=127.0.0.1:0"])
         self.assertIn(self.server.address, line)
 
+    def test_metrics_over_ipv6(self):
+        line = failing([f"--model={self.folder.name}/tiny", "--listen=127.0.0.1:0", "--metrics-listen=[::1]:0"])
+        self.assertIn("--metrics-listen [::1]:0: IPv6", line)
+
 
 def failing(flags, code=2):
     """The one line on standard error of a gateway that must end with `code`."""

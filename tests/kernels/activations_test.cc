@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "kernels/ops.h"
@@ -13,12 +12,11 @@ namespace {
 
 using testing::AllCpuOps;
 using testing::HalfUlp;
+using testing::kFloats;
+using testing::kInfinity;
+using testing::kNan;
 using testing::Machine;
 using testing::Tensor;
-
-constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
-const float kNan = std::numeric_limits<float>::quiet_NaN();
-const float kInfinity = std::numeric_limits<float>::infinity();
 
 double Silu(double g) { return g / (1 + std::exp(-g)); }
 

@@ -12,10 +12,9 @@ namespace {
 
 using testing::AllCpuOps;
 using testing::HalfUlp;
+using testing::kFloats;
 using testing::Machine;
 using testing::Tensor;
-
-constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
 
 TEST(RmsNorm, IsCloseAndRoundsOnceOrTwice) {
   Machine machine(2);

@@ -15,14 +15,13 @@ namespace {
 
 using testing::AllCpuOps;
 using testing::HalfUlp;
+using testing::kFloats;
+using testing::kInfinity;
+using testing::kNan;
 using testing::Machine;
 using testing::RoundTo;
 using testing::Tensor;
 using testing::Weights;
-
-constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
-const float kNan = std::numeric_limits<float>::quiet_NaN();
-const float kInfinity = std::numeric_limits<float>::infinity();
 
 // Values around every special case of rounding.
 std::vector<float> Nasty() {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "tests/kernels/tensor.h"
 
@@ -11,10 +10,10 @@ namespace shardline {
 namespace {
 
 using testing::AllCpuOps;
+using testing::kFloats;
 using testing::Machine;
 using testing::Tensor;
 
-constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
 constexpr int32_t kBlocks = 3;
 
 struct Sizes {

@@ -10,11 +10,10 @@ namespace {
 
 using testing::AllCpuOps;
 using testing::HalfUlp;
+using testing::kFloats;
 using testing::Machine;
 using testing::Tensor;
 using testing::Weights;
-
-constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
 
 // Both round: at most one unit in the last place apart, beside the error of the sums.
 void ExpectClose(const Tensor& got, const Tensor& expected, double sums, const std::string& what) {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -12,11 +11,10 @@ namespace shardline {
 namespace {
 
 using testing::AllCpuOps;
+using testing::kNan;
 using testing::Machine;
 using testing::RoundTo;
 using testing::Tensor;
-
-const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // The choices and weights of one row of scores.
 struct Routed {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <memory>
 #include <random>
 #include <vector>
@@ -13,6 +14,10 @@
 #include "kernels/ops.h"
 
 namespace shardline::testing {
+
+inline constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 inline uint16_t ToBf16Bits(float x) {
   uint32_t bits;
