@@ -200,8 +200,7 @@ std::vector<Lie> Lies() {
   add("wrapping shape", WithTensor({uint64_t{1} << 32, uint64_t{1} << 31, 2}, 0, 0), "too large");
   add("byte overflow", WithTensor({uint64_t{1} << 62}, 0, 0), "overflows");
   add("unknown tensor type", WithTensor({4}, 99, 0), "tensor 't': type 99 is not served");
-  add("tensor type of other builds", WithTensor({256}, 23, 0),
-      "tensor 't': IQ4_XS is not served");
+  add("tensor type of other builds", WithTensor({256}, 23, 0), "tensor 't': IQ4_XS is not served");
   add("retired tensor type", WithTensor({32}, 4, 0), "tensor 't': type 4 is not served");
   add("half a block", WithTensor({48}, 2, 0), "not a multiple of Q4_0's block of 32");
   add("offset 2^63", WithTensor({4}, 0, kHuge), "reach past the end");
